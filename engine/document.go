@@ -1,0 +1,148 @@
+package engine
+
+import "time"
+
+// Status is the state of a document, in LightRAG's words.
+type Status string
+
+// The states a document can be in.
+const (
+	StatusPending    Status = "pending"
+	StatusProcessing Status = "processing"
+	StatusProcessed  Status = "processed"
+	StatusFailed     Status = "failed"
+	StatusCancelled  Status = "cancelled"
+)
+
+// DocumentInput is a document on its way in.
+type DocumentInput struct {
+	// ID is the caller's id (1 to 255 of [A-Za-z0-9._:@+-]), or "" for
+	// "doc-" + 32 hex digits of SHA-256(FilePath, 0, Content).
+	ID string
+	// FilePath is where the text comes from (LightRAG's file_source or the
+	// name of an uploaded file); citations name it.
+	FilePath string
+	// Name decides the type together with the bytes; "" means plain text.
+	Name     string
+	Content  []byte
+	Metadata map[string]any
+}
+
+// Result says what became of one document of a call.
+type Result string
+
+// What a call made of a document.
+const (
+	ResultCreated   Result = "created"
+	ResultUpdated   Result = "updated"
+	ResultUnchanged Result = "unchanged"
+	ResultRejected  Result = "rejected"
+)
+
+// Accepted answers a call that brought documents.
+type Accepted struct {
+	Status    string             `json:"status"` // "processing", or "success" when nothing is left to do
+	TrackID   string             `json:"track_id"`
+	DocID     string             `json:"doc_id,omitempty"` // the only document's id
+	Message   string             `json:"message,omitempty"`
+	Documents []AcceptedDocument `json:"documents"`
+}
+
+// AcceptedDocument is one document of a call, in the order sent.
+type AcceptedDocument struct {
+	DocID    string `json:"doc_id"`
+	FilePath string `json:"file_path"`
+	Status   Status `json:"status"`
+	Result   Result `json:"result"`
+	Error    string `json:"error,omitempty"`
+}
+
+// Document is a document as it is shown.
+type Document struct {
+	DocID          string         `json:"doc_id"`
+	FilePath       string         `json:"file_path"`
+	Status         Status         `json:"status"`
+	ContentSummary string         `json:"content_summary"`
+	ContentLength  int            `json:"content_length"` // bytes
+	ContentHash    string         `json:"content_hash"`   // SHA-256, hex
+	ChunksCount    int            `json:"chunks_count"`
+	ChunksDone     int            `json:"chunks_processed"`
+	Entities       int            `json:"entities_extracted"`
+	Relations      int            `json:"relationships_extracted"`
+	Metadata       map[string]any `json:"metadata"`
+	TrackID        string         `json:"track_id"`
+	ErrorMsg       string         `json:"error_msg,omitempty"`
+	CreatedAt      time.Time      `json:"created_at"`
+	UpdatedAt      time.Time      `json:"updated_at"`
+}
+
+// DocumentsRequest asks for a page of documents, newest acceptance last.
+// Status "" means all. Limit 0 means 50; at most 200.
+type DocumentsRequest struct {
+	Status Status
+	Cursor string
+	Limit  int
+}
+
+// DocumentsPage is a page of documents; NextCursor is "" on the last one.
+type DocumentsPage struct {
+	Documents  []Document `json:"documents"`
+	NextCursor string     `json:"next_cursor"`
+}
+
+// ChunksPage is a page of a document's chunks in order.
+type ChunksPage struct {
+	Chunks     []ChunkInfo `json:"chunks"`
+	NextCursor string      `json:"next_cursor"`
+}
+
+// ChunkInfo is one chunk as it is shown. Start and End are byte offsets in the
+// document as it was sent, End exclusive.
+type ChunkInfo struct {
+	ChunkID string   `json:"chunk_id"`
+	Order   int      `json:"chunk_order_index"`
+	Content string   `json:"content"`
+	Tokens  int      `json:"tokens"`
+	Start   int      `json:"start"`
+	End     int      `json:"end"`
+	Page    int      `json:"page,omitempty"`
+	Heading []string `json:"headings,omitempty"`
+}
+
+// Track is what became of the documents of one call.
+type Track struct {
+	TrackID       string         `json:"track_id"`
+	Documents     []Document     `json:"documents"`
+	TotalCount    int            `json:"total_count"`
+	StatusSummary map[Status]int `json:"status_summary"`
+}
+
+// JobInfo is one unfinished job as it is shown.
+type JobInfo struct {
+	DocID      string    `json:"doc_id"`
+	FilePath   string    `json:"file_path"`
+	TrackID    string    `json:"track_id"`
+	State      string    `json:"state"` // queued, running, waiting (for its next attempt)
+	ChunksDone int       `json:"chunks_processed"`
+	Chunks     int       `json:"chunks_count"`
+	Attempts   int       `json:"attempts"`
+	ErrorMsg   string    `json:"error_msg,omitempty"`
+	CreatedAt  time.Time `json:"created_at"`
+}
+
+// Deleted answers a delete. With DryRun nothing was changed and the numbers
+// say what would have gone.
+type Deleted struct {
+	Status    string            `json:"status"` // "success"
+	DryRun    bool              `json:"dry_run,omitempty"`
+	Documents []DeletedDocument `json:"documents"`
+	Chunks    int               `json:"chunks"`
+	Message   string            `json:"message"`
+}
+
+// DeletedDocument is one document of a delete.
+type DeletedDocument struct {
+	DocID  string `json:"doc_id"`
+	Result string `json:"result"` // deleted, not_found
+	Chunks int    `json:"chunks"`
+}

@@ -1,0 +1,164 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"alcove/tenancy"
+)
+
+// Options configure an Engine. Zero means the default given beside the field.
+type Options struct {
+	Store  *tenancy.Store // required
+	Logger *slog.Logger   // slog.Default()
+
+	Parser    Parser    // required
+	Embedder  Embedder  // required
+	Extractor Extractor // required
+	Answerer  Answerer  // required: writes answers, or the extractive fallback
+	Chatter   Chatter   // nil: no language model; keywords come from rules
+	// Fallback answers when Answerer's model is down. Required when Chatter is set.
+	Fallback Answerer
+
+	ChunkTokens      int           // 1200
+	ChunkOverlap     int           // 100
+	MaxDocumentBytes int           // 50 MiB
+	MaxTexts         int           // 1000 documents a call
+	MaxMetadataBytes int           // 16 KiB a document
+	MaxCallMetadata  int           // 1 MiB a call
+	MaxChunks        int           // 200,000 a document
+	MaxPending       int           // 100,000 waiting documents in all
+	Workers          int           // 2
+	EmbedBatch       int           // 64 texts a call
+	ModelConcurrency int           // 4 model calls at once, for the whole server
+	ChunkAttempts    int           // 4 tries of a model call before the document fails
+	RetryBase        time.Duration // 1 s, doubled each time
+	AnswerCacheBytes int64         // 256 MiB a knowledge base
+	MaxOpen          int           // 100 open knowledge bases
+	MaxOpenBytes     int64         // 512 MiB of open knowledge bases
+	RelatedChunks    int           // 5: LightRAG's RELATED_CHUNK_NUMBER
+	KeywordCacheSize int           // 1000 questions
+	RelationGroups   *bool         // true: the table of relation words (English) is used in a question
+
+	Now func() time.Time // time.Now
+}
+
+// Engine runs the knowledge bases of one store: it takes documents in, works
+// on them in the background, keeps the bases in use in memory and answers
+// questions. Safe for concurrent use.
+type Engine struct {
+	o      Options
+	queue  *queue        // accepted work, see job.go
+	pool   *pool         // open knowledge bases, see pool.go
+	models chan struct{} // one place for each model call that may run at once
+}
+
+// New starts an Engine: unfinished work of the store is taken up again at once.
+func New(o Options) (*Engine, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("engine options: %w", err)
+	}
+	e := &Engine{o: o, models: make(chan struct{}, o.ModelConcurrency)}
+	e.pool = newPool(e)
+	if e.queue, err = newQueue(e); err != nil {
+		return nil, fmt.Errorf("take up unfinished work: %w", err)
+	}
+	o.Store.OnKBGone(e.pool.forget)
+	return e, nil
+}
+
+// Close stops the workers, waits for what they hold and drops the open
+// knowledge bases. Accepted work stays in the store and goes on at the next
+// New. The Store is the caller's to close afterwards.
+func (e *Engine) Close() error {
+	e.queue.close()
+	e.pool.close()
+	return nil
+}
+
+// model runs f in one of the places for model calls.
+func (e *Engine) model(ctx context.Context, f func() error) error {
+	select {
+	case e.models <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-e.models }()
+	return f()
+}
+
+func (o Options) withDefaults() (Options, error) {
+	switch {
+	case o.Store == nil:
+		return o, errors.New("Store is missing")
+	case o.Parser.Parse == nil || o.Parser.Sniff == nil:
+		return o, errors.New("Parser is missing")
+	case o.Embedder == nil || o.Extractor == nil || o.Answerer == nil:
+		return o, errors.New("Embedder, Extractor and Answerer are needed")
+	case o.Chatter != nil && o.Fallback == nil:
+		return o, errors.New("Fallback is needed beside a Chatter")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	for _, d := range []struct {
+		v   *int
+		def int
+	}{
+		{&o.ChunkTokens, 1200}, {&o.MaxDocumentBytes, 50 << 20}, {&o.MaxTexts, 1000},
+		{&o.MaxMetadataBytes, 16 << 10}, {&o.MaxCallMetadata, 1 << 20}, {&o.MaxChunks, 200_000}, {&o.MaxPending, 100_000},
+		{&o.Workers, 2}, {&o.EmbedBatch, 64}, {&o.ModelConcurrency, 4}, {&o.ChunkAttempts, 4}, {&o.MaxOpen, 100},
+		{&o.RelatedChunks, 5}, {&o.KeywordCacheSize, 1000},
+	} {
+		if *d.v < 0 {
+			return o, errors.New("a limit is negative")
+		}
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+	if o.ChunkOverlap == 0 {
+		o.ChunkOverlap = min(100, o.ChunkTokens/4)
+	}
+	if o.ChunkOverlap < 0 || o.ChunkOverlap >= o.ChunkTokens {
+		return o, fmt.Errorf("ChunkOverlap %d must be below ChunkTokens %d", o.ChunkOverlap, o.ChunkTokens)
+	}
+	if o.RetryBase == 0 {
+		o.RetryBase = time.Second
+	}
+	if o.AnswerCacheBytes == 0 {
+		o.AnswerCacheBytes = 256 << 20
+	}
+	if o.MaxOpenBytes == 0 {
+		o.MaxOpenBytes = 512 << 20
+	}
+	if o.RelationGroups == nil {
+		on := true
+		o.RelationGroups = &on
+	}
+	return o, nil
+}
+
+// Reader is a knowledge base as a caller may read it. It is cheap to make and
+// safe for concurrent use; it holds nothing open between calls.
+type Reader struct {
+	eng   *Engine
+	space *tenancy.Space
+}
+
+// KB is a knowledge base as a caller may change it. What its Space was not
+// entered for is refused by tenancy with ErrDenied.
+type KB struct{ Reader }
+
+// Reader returns the knowledge base of a Space for reading.
+func (e *Engine) Reader(s *tenancy.Space) *Reader { return &Reader{eng: e, space: s} }
+
+// KB returns the knowledge base of a Space for changing it.
+func (e *Engine) KB(s *tenancy.Space) *KB { return &KB{Reader{eng: e, space: s}} }

@@ -1,0 +1,67 @@
+package engine
+
+import "errors"
+
+var (
+	// ErrBadInput marks what a caller sent wrongly; a *FieldError names the
+	// field and the limit.
+	ErrBadInput = errors.New("bad input")
+	// ErrTooLarge marks a document or a call over a size limit.
+	ErrTooLarge = errors.New("too large")
+	// ErrUnsupportedType marks a file of a type that is not read.
+	ErrUnsupportedType = errors.New("unsupported file type")
+	// ErrNotText marks bytes that are not the text they claim to be.
+	ErrNotText = errors.New("not valid text")
+	// ErrEmptyDocument marks a document without any text.
+	ErrEmptyDocument = errors.New("document is empty")
+	// ErrNotFound marks a document, track or entity that this knowledge base
+	// does not hold.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict marks a known document id with other content: PUT changes it.
+	ErrConflict = errors.New("a document with this id and other content exists; PUT changes it")
+	// ErrState marks an act that the document's present state does not allow.
+	ErrState = errors.New("not possible in the document's present state")
+	// ErrBusy says that nothing can be evicted to make room; try again.
+	ErrBusy = errors.New("too many knowledge bases are in use")
+	// ErrQueueFull says that too many documents wait; try again.
+	ErrQueueFull = errors.New("too many documents are waiting")
+	// ErrNoModel says that the act needs a language model and none is configured.
+	ErrNoModel = errors.New("no chat model is configured")
+	// ErrModelDown says that the model server could not be reached or gave up.
+	ErrModelDown = errors.New("the model server is not available")
+	// ErrModelMissing says that the model server does not have the model.
+	ErrModelMissing = errors.New("the model server does not have the model")
+	// ErrPromptTooLong says that a prompt does not fit the model's context window.
+	ErrPromptTooLong = errors.New("the prompt does not fit the model's context window")
+	// ErrEmbeddingPinned says that the knowledge base was made with another
+	// embedding model or dimension.
+	ErrEmbeddingPinned = errors.New("the knowledge base is pinned to another embedding model")
+	// ErrDamaged says that a knowledge base's records do not add up; the others go on.
+	ErrDamaged = errors.New("the knowledge base is damaged")
+	// ErrClosed says that the engine is shutting down.
+	ErrClosed = errors.New("the engine is closed")
+
+	// errSuperseded ends a job whose document was deleted or replaced meanwhile.
+	errSuperseded = errors.New("superseded")
+)
+
+// FieldError names the field of a request that was refused and why. It
+// unwraps to Err, which is ErrBadInput unless said otherwise.
+type FieldError struct {
+	Field   string
+	Message string
+	Err     error
+}
+
+// Error returns "field: message".
+func (e *FieldError) Error() string { return e.Field + ": " + e.Message }
+
+// Unwrap returns the class of the error.
+func (e *FieldError) Unwrap() error {
+	if e.Err == nil {
+		return ErrBadInput
+	}
+	return e.Err
+}
+
+func badField(field, message string) error { return &FieldError{Field: field, Message: message} }

@@ -1,0 +1,171 @@
+package engine
+
+import "context"
+
+// Chatter is a language model that answers a conversation. Implementations:
+// ollama, openai. Safe for concurrent use.
+type Chatter interface {
+	// Chat sends the request and returns the whole reply. When onDelta is not
+	// nil the reply is streamed: every piece of text is handed over in order
+	// before Chat returns, and an error from onDelta ends the call with that
+	// error. A stream that ends without the server's own end mark is an error,
+	// never a short reply. Errors wrap ErrModelDown when the server could not
+	// be reached or gave up, ErrModelMissing when it does not have the model,
+	// and ErrPromptTooLong when the request does not fit the context window;
+	// nothing is ever cut silently.
+	Chat(ctx context.Context, r ChatRequest, onDelta func(string) error) (ChatReply, error)
+	// Model is the name answers are marked with.
+	Model() string
+}
+
+// ChatRequest is one call of a Chatter.
+type ChatRequest struct {
+	System   string
+	Messages []Message
+	// JSON asks the server to constrain the reply to one JSON value, where it can.
+	JSON bool
+	// MaxTokens bounds the reply; 0 leaves it to the server.
+	MaxTokens int
+	// Temperature is sent only when not nil.
+	Temperature *float64
+}
+
+// Message is one turn of a conversation. Role is user or assistant.
+type Message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+// ChatReply is what a Chatter answered. Truncated says that the server stopped
+// at its token limit. Token counts are 0 where the server does not tell.
+type ChatReply struct {
+	Text         string
+	Truncated    bool
+	PromptTokens int
+	ReplyTokens  int
+}
+
+// Embedder turns texts into vectors. Implementations: ollama, openai, builtin.
+// Safe for concurrent use.
+type Embedder interface {
+	// Embed returns one vector of Dim numbers for each text, in order, each
+	// finite and not all zero. The caller owns them. Errors are those of Chatter.
+	Embed(ctx context.Context, texts []string) ([][]float32, error)
+	// Model identifies the vectors: two embedders with one Model give
+	// comparable vectors. A knowledge base pins it at its first document.
+	Model() string
+	// Dim is the length of the vectors; it may call the server the first time.
+	Dim(ctx context.Context) (int, error)
+	// Pure says that vectors are a function of the text alone, made in this
+	// process in microseconds, so that none needs to be stored for a profile.
+	Pure() bool
+}
+
+// Extractor reads one passage and says which entities and relations it names.
+// Implementations: ModelExtractor (a language model), builtin (rules). Safe for
+// concurrent use.
+type Extractor interface {
+	// Extract returns what the passage says. Names come back as written; the
+	// engine normalises them. An empty Extraction is a valid result.
+	Extract(ctx context.Context, p Passage) (Extraction, error)
+	// Identity changes whenever the same passage may give another result; a
+	// stored extraction is reused only under the same Identity.
+	Identity() string
+}
+
+// Passage is one chunk on its way to an Extractor.
+type Passage struct {
+	// Title is the name of the document, "" when it has none.
+	Title string
+	// Heading is the path of headings above the text, outermost first.
+	Heading []string
+	Text    string
+}
+
+// Extraction is what one chunk says of entities and relations.
+type Extraction struct {
+	Entities  []EntityMention
+	Relations []RelationMention
+	// Dropped counts records of a model's reply that could not be used.
+	Dropped int
+}
+
+// EntityMention is one chunk's word on one entity.
+type EntityMention struct {
+	Name, Type, Description string
+}
+
+// RelationMention is one chunk's word on one directed relation. Keywords are
+// comma separated. Weight is positive.
+type RelationMention struct {
+	Source, Target, Keywords, Description string
+	Weight                                float64
+}
+
+// Answerer writes an answer from retrieved evidence. Implementations:
+// ModelAnswerer (a language model), builtin (extractive). Safe for concurrent use.
+type Answerer interface {
+	// Answer returns the text, citing evidence by its reference id in square
+	// brackets, as [1]. When onDelta is not nil the text is streamed as by
+	// Chatter.Chat. No evidence gives a text that says so, not an error.
+	Answer(ctx context.Context, q AnswerRequest, onDelta func(string) error) (AnswerReply, error)
+	// Model is the name answers are marked with: "none" for an extractive one.
+	Model() string
+}
+
+// AnswerRequest is a question with the evidence for it, best first.
+type AnswerRequest struct {
+	Query        string
+	ResponseType string
+	UserPrompt   string
+	History      []Message
+	// Context is the retrieved context as text, within the token budgets, in
+	// the form a language model reads; Prompt is the whole system prompt made of it.
+	Context, Prompt string
+	Chunks          []EvidenceChunk
+}
+
+// EvidenceChunk is one cited passage.
+type EvidenceChunk struct {
+	ReferenceID string
+	FilePath    string
+	Title       string
+	Text        string
+	Score       float64
+}
+
+// AnswerReply is what an Answerer wrote.
+type AnswerReply struct {
+	Text         string
+	PromptTokens int
+	ReplyTokens  int
+}
+
+// Parser reads the bytes of a file. Implemented by the functions of engine/parse.
+type Parser struct {
+	// Sniff refuses what Parse would refuse, as far as can be told without
+	// parsing: ErrUnsupportedType naming the types that are read, ErrNotText,
+	// ErrEmptyDocument. It is called before a document is accepted.
+	Sniff func(name string, data []byte) error
+	// Parse returns the text blocks of a file in order.
+	Parse func(ctx context.Context, name string, data []byte) (*Parsed, error)
+}
+
+// Parsed is a document as text.
+type Parsed struct {
+	// Title is the document's own title, "" when it has none.
+	Title  string
+	Blocks []Block
+	// Verbatim says that each block's Text is the file's bytes Start..End, so
+	// that a chunk can be cut anywhere and still be a slice of the file.
+	Verbatim bool
+}
+
+// Block is a run of text under one heading. Start and End are byte offsets in
+// the file, End exclusive. Page is 1-based, 0 where there are no pages.
+type Block struct {
+	Text       string
+	Start, End int
+	Heading    []string
+	Page       int
+}

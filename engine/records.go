@@ -1,0 +1,346 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+)
+
+// The kinds of record of a knowledge base. Ground state is kindDocument,
+// kindContent, kindChunk, kindVector, kindContribution and kindVisible; the
+// rest is derived from it or keeps accounts of it. Fields of a key are of fixed
+// width or length-prefixed, never joined by a separator.
+const (
+	kindState        = 'K' // () -> kbState
+	kindDocument     = 'D' // doc16 -> documentRecord
+	kindContent      = 'O' // doc16 gen8 part4 -> up to contentPartBytes of the document as sent
+	kindChunk        = 'C' // doc16 gen8 ord4 -> chunkRecord
+	kindVector       = 'V' // doc16 gen8 ord4 -> float32 little endian
+	kindContribution = 'X' // doc16 gen8 ord4 -> contribution
+	kindVisible      = 'S' // doc16 -> gen8 chunks4
+	kindTouched      = 'U' // kbgen8 -> doc16; what a resident copy at kbgen-1 has to read again
+	kindList         = 'L' // status1 created8 doc16 -> (); status 0 lists all
+	kindTrack        = 'T' // len1 track doc16 -> ()
+	kindAnswer       = 'A' // sha32 -> stored model answer
+	kindAnswerDoc    = 'a' // doc16 sha32 -> (); the documents an answer was asked for
+	kindAnswerUse    = 'b' // sha32 doc16 -> (); the same, by answer
+	kindAnswerAge    = 'B' // time8 sha32 -> size4; oldest first
+	kindProfile      = 'P' // space1 sha16(name) -> profile vector and the hash of its text
+)
+
+// contentPartBytes keeps a value under the store's 256 KiB.
+const contentPartBytes = 192 << 10
+
+// docKey is a document inside keys: the first 16 bytes of SHA-256 of its public id.
+type docKey [16]byte
+
+func keyOf(docID string) docKey {
+	h := sha256.Sum256([]byte(docID))
+	return docKey(h[:16])
+}
+
+// version names one generation of one document: what its chunk records start with.
+type version struct {
+	doc docKey
+	gen uint64
+}
+
+func (v version) prefix() []byte {
+	b := make([]byte, 0, 28)
+	b = append(b, v.doc[:]...)
+	return binary.BigEndian.AppendUint64(b, v.gen)
+}
+
+func (v version) key(ord uint32) []byte { return binary.BigEndian.AppendUint32(v.prefix(), ord) }
+
+// chunkRef names one chunk of one version.
+type chunkRef struct {
+	version
+	ord uint32
+}
+
+func parseChunkKey(rest []byte) (chunkRef, error) {
+	if len(rest) != 28 {
+		return chunkRef{}, fmt.Errorf("%w: chunk key of %d bytes", ErrDamaged, len(rest))
+	}
+	return chunkRef{
+		version: version{doc: docKey(rest[:16]), gen: binary.BigEndian.Uint64(rest[16:24])},
+		ord:     binary.BigEndian.Uint32(rest[24:]),
+	}, nil
+}
+
+// kbState is the one record that is written by every visible change.
+type kbState struct {
+	// Generation rises with every visible change and with every version begun,
+	// so that a version's number is never used twice.
+	Generation uint64 `json:"generation"`
+	// Touched is the oldest generation that kindTouched still has.
+	TouchedFrom uint64         `json:"touched_from"`
+	Embedder    string         `json:"embedder,omitempty"` // pinned at the first document
+	Dim         int            `json:"dim,omitempty"`
+	Documents   map[Status]int `json:"documents"`
+	Chunks      int            `json:"chunks"`        // visible ones
+	Bytes       int64          `json:"content_bytes"` // of all documents
+	AnswerBytes int64          `json:"answer_bytes"`
+}
+
+// documentRecord is a document in the store. Visible is the generation readers
+// see, 0 when none; Pending is the generation being made, 0 when none.
+type documentRecord struct {
+	ID         string         `json:"id"`
+	FilePath   string         `json:"file_path"`
+	Name       string         `json:"name,omitempty"`
+	Title      string         `json:"title,omitempty"`
+	Status     Status         `json:"status"`
+	Summary    string         `json:"summary"`
+	Hash       string         `json:"hash"` // SHA-256 of the content, hex
+	Length     int            `json:"length"`
+	Metadata   map[string]any `json:"metadata,omitempty"`
+	TrackID    string         `json:"track"`
+	Visible    uint64         `json:"visible,omitempty"`
+	Pending    uint64         `json:"pending,omitempty"`
+	Chunks     int            `json:"chunks"` // of the visible generation
+	Entities   int            `json:"entities"`
+	Relations  int            `json:"relations"`
+	Error      string         `json:"error,omitempty"`
+	Created    time.Time      `json:"created"`
+	Updated    time.Time      `json:"updated"`
+	JobSeq     uint64         `json:"job,omitempty"`         // of Pending
+	PendingDoc *pendingUpdate `json:"pending_doc,omitempty"` // what an update will change when it becomes visible
+}
+
+// pendingUpdate is the new face of a document that stays visible as it was
+// until its new generation is.
+type pendingUpdate struct {
+	FilePath string         `json:"file_path"`
+	Name     string         `json:"name,omitempty"`
+	Summary  string         `json:"summary"`
+	Hash     string         `json:"hash"`
+	Length   int            `json:"length"`
+	Metadata map[string]any `json:"metadata,omitempty"`
+}
+
+func marshalRecord(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("engine: record does not encode: " + err.Error()) // only types of this file come here
+	}
+	return b
+}
+
+func unmarshalRecord(what string, b []byte, v any) error {
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%w: %s: %v", ErrDamaged, what, err)
+	}
+	return nil
+}
+
+// chunkRecord is one chunk. Start and End are byte offsets in the document as sent.
+type chunkRecord struct {
+	Text       string
+	Start, End int
+	Tokens     int
+	Page       int
+	Heading    []string
+}
+
+// contribution is what one chunk says of entities and relations: ground state.
+type contribution struct {
+	Entities  []EntityMention
+	Relations []RelationMention
+}
+
+const recordVersion = 1
+
+func (c *chunkRecord) encode() []byte {
+	b := make([]byte, 0, len(c.Text)+64)
+	b = append(b, recordVersion)
+	for _, n := range []int{c.Start, c.End, c.Tokens, c.Page, len(c.Heading)} {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	for _, h := range c.Heading {
+		b = appendString(b, h)
+	}
+	return append(b, c.Text...)
+}
+
+func decodeChunk(b []byte) (c chunkRecord, err error) {
+	r := reader{b: b}
+	r.version()
+	c.Start, c.End, c.Tokens, c.Page = r.int(), r.int(), r.int(), r.int()
+	n := r.count(1)
+	for range n {
+		c.Heading = append(c.Heading, r.string())
+	}
+	if r.err != nil {
+		return c, fmt.Errorf("%w: chunk record: %v", ErrDamaged, r.err)
+	}
+	c.Text = string(r.b)
+	return c, nil
+}
+
+// encode writes every distinct string once: a sentence that describes ten
+// relations is stored as one.
+func (c *contribution) encode() []byte {
+	at := map[string]uint64{}
+	var table []string
+	size := 0
+	ref := func(s string) uint64 {
+		i, ok := at[s]
+		if !ok {
+			i = uint64(len(table))
+			at[s] = i
+			table = append(table, s)
+			size += len(s) + 2
+		}
+		return i
+	}
+	body := make([]byte, 0, 8*(len(c.Entities)+2*len(c.Relations)))
+	body = binary.AppendUvarint(body, uint64(len(c.Entities)))
+	for _, e := range c.Entities {
+		for _, s := range []string{e.Name, e.Type, e.Description} {
+			body = binary.AppendUvarint(body, ref(s))
+		}
+	}
+	body = binary.AppendUvarint(body, uint64(len(c.Relations)))
+	for _, r := range c.Relations {
+		for _, s := range []string{r.Source, r.Target, r.Keywords, r.Description} {
+			body = binary.AppendUvarint(body, ref(s))
+		}
+		body = binary.LittleEndian.AppendUint64(body, math.Float64bits(r.Weight))
+	}
+	b := make([]byte, 0, size+len(body)+8)
+	b = append(b, recordVersion)
+	b = binary.AppendUvarint(b, uint64(len(table)))
+	for _, s := range table {
+		b = appendString(b, s)
+	}
+	return append(b, body...)
+}
+
+func decodeContribution(b []byte) (c contribution, err error) {
+	r := reader{b: b}
+	r.version()
+	table := make([]string, r.count(1))
+	for i := range table {
+		table[i] = r.string()
+	}
+	ref := func() string {
+		i := r.int()
+		if i >= len(table) {
+			r.fail("string %d of %d", i, len(table))
+			return ""
+		}
+		return table[i]
+	}
+	if n := r.count(3); n > 0 {
+		c.Entities = make([]EntityMention, n)
+	}
+	for i := range c.Entities {
+		c.Entities[i] = EntityMention{Name: ref(), Type: ref(), Description: ref()}
+	}
+	if n := r.count(12); n > 0 {
+		c.Relations = make([]RelationMention, n)
+	}
+	for i := range c.Relations {
+		c.Relations[i] = RelationMention{Source: ref(), Target: ref(), Keywords: ref(), Description: ref(), Weight: r.float()}
+	}
+	if r.err == nil && len(r.b) > 0 {
+		r.fail("%d bytes too many", len(r.b))
+	}
+	if r.err != nil {
+		return contribution{}, fmt.Errorf("%w: contribution: %v", ErrDamaged, r.err)
+	}
+	return c, nil
+}
+
+func encodeVector(v []float32) []byte {
+	b := make([]byte, 0, 4*len(v))
+	for _, x := range v {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
+	}
+	return b
+}
+
+func decodeVector(b []byte) ([]float32, error) {
+	if len(b) == 0 || len(b)%4 != 0 {
+		return nil, fmt.Errorf("%w: vector of %d bytes", ErrDamaged, len(b))
+	}
+	v := make([]float32, len(b)/4)
+	for i := range v {
+		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return v, nil
+}
+
+func appendString(b []byte, s string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}
+
+// reader takes a record apart; the first fault stays in err and everything
+// after it reads as zero, so that a caller checks once.
+type reader struct {
+	b   []byte
+	err error
+}
+
+func (r *reader) fail(format string, a ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf(format, a...)
+	}
+	r.b = nil
+}
+
+func (r *reader) version() {
+	if len(r.b) == 0 || r.b[0] != recordVersion {
+		r.fail("unknown record version")
+		return
+	}
+	r.b = r.b[1:]
+}
+
+func (r *reader) int() int {
+	n, w := binary.Uvarint(r.b)
+	if w <= 0 || n > math.MaxInt32 {
+		r.fail("bad number")
+		return 0
+	}
+	r.b = r.b[w:]
+	return int(n)
+}
+
+// count reads how many items follow, each of at least size bytes, and refuses a
+// number that the rest of the record cannot hold.
+func (r *reader) count(size int) int {
+	n := r.int()
+	if n > len(r.b)/size {
+		r.fail("%d items in %d bytes", n, len(r.b))
+		return 0
+	}
+	return n
+}
+
+func (r *reader) string() string {
+	n := r.int()
+	if n > len(r.b) {
+		r.fail("string of %d bytes in %d", n, len(r.b))
+		return ""
+	}
+	s := string(r.b[:n])
+	r.b = r.b[n:]
+	return s
+}
+
+func (r *reader) float() float64 {
+	if len(r.b) < 8 {
+		r.fail("number cut short")
+		return 0
+	}
+	f := math.Float64frombits(binary.LittleEndian.Uint64(r.b))
+	r.b = r.b[8:]
+	return f
+}
