@@ -1,0 +1,265 @@
+package engine
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Sentence is a stretch of a text, Start and End in bytes, End exclusive.
+type Sentence struct{ Start, End int }
+
+// Sentences cuts a text into sentences, in order and without overlap. Full
+// stops, question and exclamation marks and semicolons end one, of any script,
+// unless the text goes on in lower case or the stop belongs to an initial, an
+// abbreviation or a number; so does a line break, unless the line looks wrapped
+// (see wrappedLine). White space and stray punctuation between sentences belong
+// to none; a text without letters and digits has none. Any bytes are accepted.
+// Names returned by FindNames count sentences as this function does.
+func Sentences(text string) []Sentence {
+	s := scan(text)
+	return s.sentences(text)
+}
+
+// Terms returns the index terms of a text in order, repeats included: words
+// folded (lower case, no accents, letters and digits only), split at hyphens,
+// without a possessive, stemmed; text of scripts written without spaces gives
+// pairs of characters. The strings may share the text's memory.
+func Terms(text string) []string {
+	s := scan(text)
+	out := make([]string, len(s.parts))
+	for i := range s.parts {
+		out[i] = stem(s.parts[i].key)
+	}
+	return out
+}
+
+// IsFunctionWord reports whether a folded, unstemmed word carries no meaning of
+// its own in a question (English articles, pronouns, auxiliaries, ...).
+func IsFunctionWord(word string) bool { return functionWords[word] }
+
+// word is one word of a text. text is as written but for its apostrophe and
+// hyphen, which are ' and -.
+type word struct {
+	text       string
+	start, end int // bytes
+	sentence   int
+	part, last int  // its parts are parts[part:last]
+	upper      bool // starts with a capital
+	opens      bool // is the first of its sentence
+	broken     bool // punctuation stands between it and the word before
+	// quoteBefore: a quotation mark stands between it and the word before.
+	quoteBefore bool
+}
+
+// part is a folded piece of a word: the unit of terms and of keys of names.
+type part struct {
+	key   string
+	upper bool
+}
+
+// scanned is a text taken apart. Every word has at least one part.
+type scanned struct {
+	words []word
+	parts []part
+	ends  []int // end of each sentence that a mark or a line break closed
+}
+
+// wrappedLine is the length in bytes from which a line that ends without a mark
+// is taken as wrapped by an editor: the sentence goes on in the next line unless
+// that is blank or starts like a list item. Editors wrap at 65 to 80; headings
+// and list items are mostly shorter.
+const wrappedLine = 50
+
+// sentenceEnds are the marks that end a sentence besides the full stop.
+const sentenceEnds = "?!;。｡！？；।॥؟۔։።"
+
+const closers = "\"'”’)]»」』）"
+
+// scan takes a text apart. It never fails: a byte that is not UTF-8 is punctuation.
+func scan(text string) scanned {
+	s := scanned{words: make([]word, 0, len(text)/5+1), parts: make([]part, 0, len(text)/5+1)}
+	var (
+		from      = -1    // start of the word being read
+		odd       = false // it holds an apostrophe or hyphen that is not ASCII
+		unspaced  = false // it is of a script without spaces
+		next      = word{opens: true}
+		lineStart = 0
+	)
+	flush := func(end int) {
+		if from < 0 {
+			return
+		}
+		w := next
+		w.text, w.start, w.end = text[from:end], from, end
+		if odd {
+			w.text = plainMarks.Replace(w.text)
+		}
+		from, odd = -1, false
+		w.part = len(s.parts)
+		if s.parts = appendParts(s.parts, w.text); len(s.parts) == w.part {
+			return // marks alone; what stood before them stands before the next word
+		}
+		w.last = len(s.parts)
+		w.upper = upper(w.text)
+		s.words = append(s.words, w)
+		next = word{sentence: w.sentence}
+	}
+	endSentence := func(at int) {
+		if !next.opens {
+			s.ends = append(s.ends, at)
+			next = word{sentence: next.sentence + 1, opens: true, broken: true}
+		}
+	}
+	for i := 0; i < len(text); {
+		r, size := rune(text[i]), 1
+		if r >= utf8.RuneSelf {
+			r, size = utf8.DecodeRuneInString(text[i:])
+		}
+		switch {
+		case r != utf8.RuneError && isWordRune(r):
+			if u := isUnspaced(r); from < 0 {
+				from, unspaced = i, u
+			} else if u != unspaced && !unicode.Is(unicode.M, r) {
+				flush(i)
+				from, unspaced = i, u
+			}
+		case from >= 0 && isInner(r) && letterAt(text, i+size):
+			odd = odd || r >= utf8.RuneSelf
+		case r == '.' && from >= 0 && keepsStop(text[from:i]):
+		case r == '\n':
+			flush(i)
+			if !wrapped(text, lineStart, i) {
+				endSentence(i)
+			}
+			lineStart = i + 1
+		case unicode.IsSpace(r):
+			flush(i)
+		default:
+			flush(i)
+			if r == '&' { // Simon & Schuster is one name
+				break
+			}
+			next.broken = true
+			next.quoteBefore = next.quoteBefore || r == '"' || r == '“' || r == '”'
+			if r == '.' && !goesOn(text[i+size:]) || strings.ContainsRune(sentenceEnds, r) && r != utf8.RuneError {
+				end := i + size
+				for end < len(text) {
+					c, n := utf8.DecodeRuneInString(text[end:])
+					if c == utf8.RuneError || !strings.ContainsRune(closers, c) && c != '.' && !strings.ContainsRune(sentenceEnds, c) {
+						break
+					}
+					end += n
+				}
+				endSentence(end)
+			}
+		}
+		i += size
+	}
+	flush(len(text))
+	return s
+}
+
+// sentences gives the spans of the numbers that the words carry.
+func (s *scanned) sentences(text string) []Sentence {
+	if len(s.words) == 0 {
+		return nil
+	}
+	out := make([]Sentence, 0, len(s.ends)+1)
+	floor := 0
+	for i := range s.words {
+		w := &s.words[i]
+		if w.sentence == len(out) {
+			start := w.start
+			for start > floor {
+				r, n := utf8.DecodeLastRuneInString(text[floor:start])
+				if !strings.ContainsRune("\"'“‘([«「『（¿¡", r) || r == utf8.RuneError {
+					break
+				}
+				start -= n
+			}
+			out = append(out, Sentence{Start: start})
+		}
+		end := len(text)
+		if w.sentence < len(s.ends) {
+			end = s.ends[w.sentence]
+		}
+		if i+1 == len(s.words) || s.words[i+1].sentence != w.sentence {
+			out[w.sentence].End = w.end + len(strings.TrimRightFunc(text[w.end:end], unicode.IsSpace))
+			floor = end
+		}
+	}
+	return out
+}
+
+// isWordRune: letters, digits and combining marks make words.
+func isWordRune(r rune) bool {
+	if r < utf8.RuneSelf {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+	}
+	return unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.Is(unicode.M, r)
+}
+
+// isInner: marks that stay inside a word when a letter follows.
+func isInner(r rune) bool {
+	switch r {
+	case '\'', '’', '-', '–', '\u2010', '\u2011', '&':
+		return true
+	}
+	return false
+}
+
+var plainMarks = strings.NewReplacer("’", "'", "–", "-", "\u2010", "-", "\u2011", "-")
+
+func letterAt(text string, i int) bool {
+	r, _ := utf8.DecodeRuneInString(text[i:])
+	return unicode.IsLetter(r)
+}
+
+// keepsStop reports whether a full stop after w is part of the word: an
+// initial, a dotted abbreviation (U.S.), or one of abbreviations.
+func keepsStop(w string) bool {
+	first, n := utf8.DecodeRuneInString(w)
+	if n == len(w) {
+		return unicode.IsUpper(first)
+	}
+	_, n = utf8.DecodeLastRuneInString(w)
+	if w[len(w)-n-1] == '.' {
+		return true
+	}
+	return len(w) <= longestAbbreviation && unicode.IsUpper(first) && abbreviations[strings.ToLower(w)]
+}
+
+// goesOn reports whether what follows a full stop shows that it ends no
+// sentence: 3.5, example.com, "etc. and".
+func goesOn(rest string) bool {
+	r, _ := utf8.DecodeRuneInString(rest)
+	if unicode.IsDigit(r) {
+		return true
+	}
+	r, _ = utf8.DecodeRuneInString(strings.TrimLeft(rest, " \t"))
+	return unicode.IsLower(r)
+}
+
+// wrapped reports whether the line break at text[at] is an editor's.
+func wrapped(text string, lineStart, at int) bool {
+	if at-lineStart < wrappedLine || at+1 >= len(text) {
+		return false
+	}
+	r, _ := utf8.DecodeRuneInString(text[at+1:])
+	return unicode.IsLetter(r) || r == '(' || r == '"' || r == '“'
+}
+
+func upper(s string) bool {
+	r, _ := utf8.DecodeRuneInString(s)
+	return unicode.IsUpper(r) || unicode.IsTitle(r)
+}
+
+func digits(s string) bool {
+	for _, r := range s {
+		if !unicode.IsDigit(r) {
+			return false
+		}
+	}
+	return s != ""
+}
