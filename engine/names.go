@@ -41,8 +41,8 @@ func FindNames(title, text string) []Name {
 	return append(titleNames(title), s.names(text)...)
 }
 
-// NameKey returns the key under which a name is known to retrieval, "" for none.
-func NameKey(name string) string {
+// nameKey returns the key under which a name is known to retrieval, "" for none.
+func nameKey(name string) string {
 	if i := strings.IndexByte(name, '('); i > 0 {
 		name = name[:i]
 	}
@@ -76,7 +76,7 @@ func joinKey(parts []part) string {
 func titleNames(title string) []Name {
 	var out []Name
 	put := func(surface string, subject float32) {
-		if k := NameKey(surface); k != "" {
+		if k := nameKey(surface); k != "" {
 			out = append(out, Name{Surface: strings.TrimSpace(surface), Key: k, Sentence: -1, Start: -1, End: -1, Subject: subject, Part: len(out) > 0})
 		}
 	}

@@ -12,7 +12,7 @@ func TestFindNames(t *testing.T) {
 		"She met King Harald of Norway in St. Olav's church.": {"king harald of norway", "harald of norway", "king harald", "norway", "st olav"},
 		`Ida "Mia" Brandt sang.`:                              {"ida", "mia brandt", "ida brandt", "mia", "brandt"},
 		"However the vote was lost.":                          nil,
-		"People of The Hague voted.":                             {"people of the hague", "people", "hague"},
+		"People of The Hague voted.":                          {"people of the hague", "people", "hague"},
 		"He works at AT&T and at Simon & Schuster.":           {"att", "simon schuster"},
 		"Anna Maria Luisa Smith was born in Łódź.":            {"anna maria luisa smith", "anna smith", "lodz"},
 		"Born in Lyon, Ampère taught.":                        {"lyon", "ampere"},

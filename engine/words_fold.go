@@ -126,11 +126,11 @@ func isUnspaced(r rune) bool {
 	case r < 0x0E00:
 		return false
 	case r <= 0x0EFF, // Thai, Lao
-		r >= 0x1000 && r <= 0x109F,                               // Myanmar
-		r >= 0x1780 && r <= 0x17FF,                               // Khmer
-		r >= 0x3041 && r <= 0x30FF, r >= 0x31F0 && r <= 0x31FF,   // kana
-		r >= 0x3400 && r <= 0x4DBF, r >= 0x4E00 && r <= 0x9FFF,   // Han
-		r >= 0xF900 && r <= 0xFAFF, r >= 0xFF66 && r <= 0xFF9F,   // compatibility Han, half-width kana
+		r >= 0x1000 && r <= 0x109F,                             // Myanmar
+		r >= 0x1780 && r <= 0x17FF,                             // Khmer
+		r >= 0x3041 && r <= 0x30FF, r >= 0x31F0 && r <= 0x31FF, // kana
+		r >= 0x3400 && r <= 0x4DBF, r >= 0x4E00 && r <= 0x9FFF, // Han
+		r >= 0xF900 && r <= 0xFAFF, r >= 0xFF66 && r <= 0xFF9F, // compatibility Han, half-width kana
 		r >= 0xAC00 && r <= 0xD7AF, r >= 0x20000 && r <= 0x323AF, // Hangul; Han extensions
 		r == 0x3005 || r == 0x3007: // iteration mark, zero
 		return true

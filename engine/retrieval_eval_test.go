@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+type evalPassage struct{ ID, Title, Text string }
+
+type evalQuestion struct {
+	Question string   `json:"question"`
+	Gold     []string `json:"gold_doc_ids"`
+}
+
+// evalBase indexes passages; their dense ids are their places in the list.
+func evalBase(passages []evalPassage, titled bool) *recall {
+	r := newRecall()
+	for i, p := range passages {
+		if !titled {
+			p.Title = ""
+		}
+		r.add(uint32(i), analyse(p.Title, nil, p.Text, nil))
+	}
+	return r
+}
+
+func byID(a, b uint32) bool { return a < b }
+
+// evalScore is the share of questions with all gold passages among the first 8
+// and 5, and the recall at 2, 5 and 8.
+type evalScore struct{ all8, all5, r2, r5, r8 float64 }
+
+func (s evalScore) String() string {
+	return fmt.Sprintf("all@8 %.3f all@5 %.3f r@2 %.3f r@5 %.3f r@8 %.3f", s.all8, s.all5, s.r2, s.r5, s.r8)
+}
+
+func evalRank(passages []evalPassage, questions []evalQuestion, rank func(question string) []scored) (s evalScore) {
+	for _, q := range questions {
+		hits := rank(q.Question)
+		found := func(k int) float64 {
+			n := 0
+			for _, h := range hits[:min(k, len(hits))] {
+				if slices.Contains(q.Gold, passages[h.ID].ID) {
+					n++
+				}
+			}
+			return float64(n) / float64(len(q.Gold))
+		}
+		whole := func(k int) float64 {
+			if found(k) == 1 {
+				return 1
+			}
+			return 0
+		}
+		s.all8, s.all5 = s.all8+whole(8), s.all5+whole(5)
+		s.r2, s.r5, s.r8 = s.r2+found(2), s.r5+found(5), s.r8+found(8)
+	}
+	n := float64(len(questions))
+	return evalScore{s.all8 / n, s.all5 / n, s.r2 / n, s.r5 / n, s.r8 / n}
+}
+
+// The floors are below what was measured when they were set (see the log of -v),
+// by a question or two: the sets are small.
+func TestRecall_FindsAllGoldPassages(t *testing.T) {
+	wiki := dataRows[evalPassage](t, "qa/2wiki/corpus6119.jsonl")
+	wikiQ := dataRows[evalQuestion](t, "qa/2wiki/questions.jsonl")
+	musique := dataRows[evalPassage](t, "qa/musique100/corpus.jsonl")
+	musiqueQ := dataRows[evalQuestion](t, "qa/musique100/questions.jsonl")
+	for _, c := range []struct {
+		name      string
+		passages  []evalPassage
+		questions []evalQuestion
+		titled    bool
+		floor     float64
+	}{
+		{"2wiki of 780", wiki[:780], wikiQ, true, .94},
+		{"2wiki of 6,119", wiki, wikiQ, true, .94},
+		{"musique", musique, musiqueQ, true, .66},
+		{"2wiki of 780 untitled", wiki[:780], wikiQ, false, .80},
+		{"2wiki of 6,119 untitled", wiki, wikiQ, false, .80},
+		{"musique untitled", musique, musiqueQ, false, .56},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			start := time.Now()
+			r := evalBase(c.passages, c.titled)
+			took := time.Since(start)
+			for _, groups := range []bool{true, false} {
+				var times []time.Duration
+				got := evalRank(c.passages, c.questions, func(text string) []scored {
+					start := time.Now()
+					defer func() { times = append(times, time.Since(start)) }()
+					return r.walk(parseQuestion(r, text, groups), 20, nil, byID)
+				})
+				slices.Sort(times)
+				t.Logf("relation table %v: %v; p50 %v p95 %v", groups, got, times[len(times)/2], times[len(times)*95/100])
+				if groups {
+					require.GreaterOrEqual(t, got.all8, c.floor)
+				} else {
+					require.GreaterOrEqual(t, got.all8, c.floor-.04)
+				}
+			}
+			t.Logf("bm25: %v", evalRank(c.passages, c.questions, func(text string) []scored {
+				return r.bm25(parseQuestion(r, text, true), 20, nil, byID)
+			}))
+			t.Logf("%.0f passages/s, %d bytes (%d lexical), %d names", float64(len(c.passages))/took.Seconds(), r.bytes(), r.lex.Bytes(), r.pass.Names())
+		})
+	}
+}
