@@ -65,20 +65,20 @@ func subjectOf(mark float32) graph.Subject {
 
 // passage gives the terms of each sentence.
 func (s *scanned) passage(head []part) index.Passage {
-	terms := make([]string, 0, len(head)+len(s.parts))
+	tokens := make([]index.Token, 0, len(head)+len(s.parts))
 	for _, p := range head {
-		terms = append(terms, stem(p.key))
+		tokens = append(tokens, index.Token{Term: stem(p.key)})
 	}
-	p := index.Passage{Head: terms[:len(head):len(head)]}
-	from := len(terms)
+	p := index.Passage{Head: tokens[:len(head):len(head)]}
+	from := len(tokens)
 	for i := range s.words {
 		w := &s.words[i]
 		for _, x := range s.parts[w.part:w.last] {
-			terms = append(terms, stem(x.key))
+			tokens = append(tokens, index.Token{Term: stem(x.key), Lower: !w.upper})
 		}
 		if i+1 == len(s.words) || sentenceNumber(s.words[i+1].sentence) != sentenceNumber(w.sentence) {
-			p.Sentences = append(p.Sentences, terms[from:len(terms):len(terms)])
-			from = len(terms)
+			p.Sentences = append(p.Sentences, tokens[from:len(tokens):len(tokens)])
+			from = len(tokens)
 		}
 	}
 	return p

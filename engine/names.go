@@ -117,6 +117,9 @@ func (f *nameFinder) key(i int) string {
 	return f.parts[w.part].key
 }
 
+// keyOf is the key of a word by itself.
+func (f *nameFinder) keyOf(i int) string { return joinKey(f.parts[f.words[i].part:f.words[i].last]) }
+
 func (f *nameFinder) joins(i int) bool { return !f.words[i].upper && joiners[f.words[i].text] }
 
 // joinsOn reports whether the joiner i is followed by a capital within two words.
@@ -228,7 +231,7 @@ func (f *nameFinder) emit(a, b int, isPart bool) {
 		if n.first >= a && n.first < b {
 			m.Alias = true
 			for _, w := range []int{n.nick, n.first} {
-				m.Key = f.key(w) + " " + f.key(n.last)
+				m.Key = f.keyOf(w) + " " + f.keyOf(n.last)
 				f.add(m, a)
 			}
 		}
@@ -251,7 +254,7 @@ func (f *nameFinder) nicknames() {
 		for last+1 < len(ws) && !ws[last+1].broken && ws[last+1].upper {
 			last++
 		}
-		if ws[i-1].upper && ws[i].upper && ws[i+1].upper && f.key(i-1) != "" && f.key(i) != "" && f.key(last) != "" {
+		if ws[i-1].upper && ws[i].upper && ws[i+1].upper {
 			f.nicks = append(f.nicks, nick{first: i - 1, nick: i, last: last})
 		}
 	}

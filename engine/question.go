@@ -170,7 +170,8 @@ func freeToName(run []questionWord) bool {
 }
 
 // standsAlone reports whether a single word of a question is meant as the name:
-// it is written as one, or the base knows it as a rare name more than as a word.
+// it is written as one, or it is a rare name that the base writes in lower case no
+// more often.
 func (r *recall) standsAlone(w questionWord, name uint32) bool {
 	if len(w.key) < 2 || notNames[w.key] {
 		return false
@@ -182,8 +183,14 @@ func (r *recall) standsAlone(w questionWord, name uint32) bool {
 	if n > rareFrequency {
 		return false
 	}
-	t, ok := r.lex.Term(w.stem)
-	return !ok || r.lex.Frequency(t) <= 2*n
+	if t, ok := r.lex.Term(w.stem); ok {
+		for _, p := range r.lex.Postings(t) {
+			if n -= int(p.Lower); n < 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // named reports whether the question names something that the base knows.

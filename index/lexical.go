@@ -23,8 +23,15 @@ const maxPassageTerms = 1<<16 - 1
 type Passage struct {
 	// Head are terms that belong to the passage but to none of its sentences: its
 	// title and headings.
-	Head      []string
-	Sentences [][]string
+	Head      []Token
+	Sentences [][]Token
+}
+
+// Token is one occurrence of a term. Lower says that it is written in lower
+// case, which tells words from names.
+type Token struct {
+	Term  string
+	Lower bool
 }
 
 // Lexical is an inverted index with BM25 ranking over passages, which keeps for
@@ -44,8 +51,8 @@ type Lexical struct {
 	free     []uint32
 	bytes    int64
 
-	counts  []uint32 // scratch of Add: repeats of each distinct term
-	numbers []uint32 // scratch of Add
+	counts  []Posting // scratch of Add: of each distinct term
+	numbers []uint32  // scratch of Add: of each token
 	scores  sync.Pool
 }
 
@@ -54,8 +61,21 @@ type lexicalTerm struct {
 	postings []Posting
 }
 
-// Posting says that a passage holds a term Count times.
-type Posting struct{ ID, Count uint32 }
+// Posting says that a passage holds a term Count times, Lower of them in lower
+// case. Counts stop at the largest number they can hold.
+type Posting struct {
+	ID           uint32
+	Count, Lower uint16
+}
+
+func (p *Posting) count(t Token) {
+	if p.Count < math.MaxUint16 {
+		p.Count++
+		if t.Lower {
+			p.Lower++
+		}
+	}
+}
 
 // lexicalPassage is one passage; it is free when own is nil and length is 0.
 type lexicalPassage struct {
@@ -96,9 +116,9 @@ func (x *Lexical) Add(id uint32, p Passage) {
 	d.taken = true
 
 	x.numbers = x.numbers[:0]
-	intern := func(terms []string) {
-		for _, t := range terms {
-			x.numbers = append(x.numbers, x.intern(t))
+	intern := func(tokens []Token) {
+		for _, t := range tokens {
+			x.numbers = append(x.numbers, x.intern(t.Term))
 		}
 	}
 	intern(p.Head)
@@ -114,28 +134,28 @@ func (x *Lexical) Add(id uint32, p Passage) {
 	distinct = distinct[:min(len(distinct), maxPassageTerms)]
 
 	// Count repeats, and give each sentence its distinct terms.
-	x.counts = append(x.counts[:0], make([]uint32, len(distinct))...)
+	x.counts = append(x.counts[:0], make([]Posting, len(distinct))...)
 	place := func(t uint32) (uint16, bool) {
 		i, ok := slices.BinarySearch(distinct, t)
 		return uint16(i), ok
 	}
 	rest := x.numbers
-	count := func(n int, each func(uint16)) {
-		for _, t := range rest[:n] {
+	count := func(tokens []Token, each func(uint16)) {
+		for j, t := range rest[:len(tokens)] {
 			if i, ok := place(t); ok {
-				x.counts[i]++
+				x.counts[i].count(tokens[j])
 				d.length++
 				each(i)
 			}
 		}
-		rest = rest[n:]
+		rest = rest[len(tokens):]
 	}
-	count(len(p.Head), func(uint16) {})
+	count(p.Head, func(uint16) {})
 	sentences := make([]uint16, 0, len(rest)+len(p.Sentences))
 	for _, s := range p.Sentences {
 		head := len(sentences)
 		sentences = append(sentences, 0)
-		count(len(s), func(i uint16) { sentences = append(sentences, i) })
+		count(s, func(i uint16) { sentences = append(sentences, i) })
 		own := sentences[head+1:]
 		slices.Sort(own)
 		own = slices.Compact(own)
@@ -148,7 +168,8 @@ func (x *Lexical) Add(id uint32, p Passage) {
 		e := &x.terms[t]
 		d.own[i] = ownTerm{term: t, at: uint32(len(e.postings))}
 		before := cap(e.postings)
-		e.postings = append(e.postings, Posting{ID: id, Count: x.counts[i]})
+		x.counts[i].ID = id
+		e.postings = append(e.postings, x.counts[i])
 		x.bytes += int64(cap(e.postings)-before) * postingBytes
 	}
 	x.length += int64(d.length)
