@@ -66,6 +66,10 @@ func (g *Graph) Path(ctx context.Context, q PathQuery) (PathResult, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, MaxPathTime)
 	defer cancel()
+	return g.path(ctx, q)
+}
+
+func (g *Graph) path(ctx context.Context, q PathQuery) (PathResult, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	view := &QuadStore{g: g, held: true}
@@ -77,8 +81,8 @@ func (g *Graph) Path(ctx context.Context, q PathQuery) (PathResult, error) {
 	})
 	// Cayley stops at the end of a context as if it had come to the end of the
 	// answer, so the context is asked first.
-	if ctx.Err() != nil {
-		err = ctx.Err()
+	if ended := ctx.Err(); ended != nil {
+		err = ended
 	}
 	if err != nil {
 		return PathResult{}, fmt.Errorf("path query: %w", err)

@@ -1,0 +1,418 @@
+package graph
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	cayley "github.com/cayleygraph/cayley/graph"
+	"github.com/cayleygraph/cayley/graph/memstore"
+	"github.com/cayleygraph/cayley/graph/path"
+	"github.com/cayleygraph/quad"
+	"github.com/cayleygraph/quad/nquads"
+	"github.com/stretchr/testify/require"
+)
+
+func randomQuad(r *rand.Rand, names int) quad.Quad {
+	return quad.Quad{
+		Subject:   quad.String(fmt.Sprint("n", r.IntN(names))),
+		Predicate: quad.IRI([]string{Related, "p1", "p2"}[r.IntN(3)]),
+		Object:    quad.String(fmt.Sprint("n", r.IntN(names))),
+	}
+}
+
+func run(t *testing.T, qs cayley.QuadStore, p *path.Path) []string {
+	t.Helper()
+	out := []string{}
+	err := p.Iterate(context.Background()).EachValue(qs, func(v quad.Value) { out = append(out, quad.StringOf(v)) })
+	require.NoError(t, err)
+	slices.Sort(out)
+	return out
+}
+
+// pathShapes are path queries of every kind that the path API is used for.
+func pathShapes(qs cayley.QuadStore, v quad.Value) []*path.Path {
+	start := func() *path.Path { return path.StartPath(qs, v) }
+	p0, p1, p2 := quad.IRI(Related), quad.IRI("p1"), quad.IRI("p2")
+	shapes := []*path.Path{
+		start().Out(p0),
+		start().In(p1, p2),
+		start().Out().Unique(),
+		start().Both().Unique(),
+		start().Both(p0).Both(p1).Unique(),
+		start().Out(p0).Has(p1, quad.String("n3")),
+		start().FollowRecursive(p0, 3, nil),
+		start().OutPredicates(),
+		start().Both(p0, p1).In(p2).Out(p0).Unique(),
+		start().Out(p0).And(path.StartPath(qs, quad.String("n2")).In(p1)),
+		start().Out(quad.IRI("no such")),
+	}
+	if not := quad.String("n1"); qs.ValueOf(not) != nil { // Cayley v0.7.7 panics on Except of nothing
+		shapes = append(shapes, start().Out(p0).Except(path.StartPath(qs, not)))
+	}
+	return shapes
+}
+
+// The same history gives the same answers as Cayley's own memory store, to
+// every kind of path query; it holds the same quads, and they are what plain
+// maps hold.
+func TestQuadStore_AgreesWithMemstore(t *testing.T) {
+	for seed := range uint64(12) {
+		r := rand.New(rand.NewPCG(seed, 6))
+		g := New()
+		mine, ref := cayley.QuadStore(g.QuadStore()), memstore.New()
+		plain := map[quad.Quad]bool{}
+		ignore := cayley.IgnoreOpts{IgnoreDup: true, IgnoreMissing: true}
+		for range 300 {
+			d := cayley.Delta{Quad: randomQuad(r, 20), Action: cayley.Add}
+			if r.IntN(4) == 0 {
+				d.Action = cayley.Delete
+			}
+			require.NoError(t, mine.ApplyDeltas([]cayley.Delta{d}, ignore))
+			require.NoError(t, ref.ApplyDeltas([]cayley.Delta{d}, ignore))
+			plain[d.Quad] = d.Action == cayley.Add
+			if r.IntN(40) == 0 { // an entity goes with its quads
+				name := fmt.Sprint("n", r.IntN(20))
+				if id, ok := g.Entity(name); ok {
+					g.RemoveEntity(id)
+				}
+				for q := range plain {
+					if plain[q] && (q.Subject == quad.String(name) || q.Object == quad.String(name)) {
+						plain[q] = false
+						require.NoError(t, ref.ApplyDeltas([]cayley.Delta{{Quad: q, Action: cayley.Delete}}, ignore))
+					}
+				}
+			}
+		}
+		want := map[quad.Quad]bool{}
+		for q, there := range plain {
+			if there {
+				want[q] = true
+			}
+		}
+		got := map[quad.Quad]bool{}
+		require.NoError(t, cayley.Iterate(context.Background(), mine.QuadsAllIterator()).Each(func(ref cayley.Ref) {
+			got[mine.Quad(ref)] = true
+		}))
+		require.Equal(t, want, got)
+		st, err := mine.Stats(context.Background(), true)
+		require.NoError(t, err)
+		require.Equal(t, int64(len(want)), st.Quads.Size)
+		held := &QuadStore{g: g, held: true}
+		for n := range 20 {
+			v := quad.String(fmt.Sprint("n", n))
+			if mine.ValueOf(v) == nil || ref.ValueOf(v) == nil {
+				continue // memstore forgets an entity with its last relation
+			}
+			theirs := pathShapes(ref, v)
+			for i, p := range pathShapes(mine, v) {
+				if i >= len(theirs) {
+					break
+				}
+				want := run(t, ref, theirs[i])
+				require.Equal(t, want, run(t, mine, p), "seed %d node %d query %d", seed, n, i)
+				require.Equal(t, want, run(t, held, pathShapes(held, v)[i]))
+			}
+		}
+	}
+}
+
+// A batch is applied whole or not at all, and quads of other kinds are refused.
+func TestQuadStore_Refuses(t *testing.T) {
+	g := New()
+	s := g.QuadStore()
+	q := quad.Quad{Subject: quad.String("a"), Predicate: quad.IRI(Related), Object: quad.String("b")}
+	add := func(q quad.Quad) cayley.Delta { return cayley.Delta{Quad: q, Action: cayley.Add} }
+	del := func(q quad.Quad) cayley.Delta { return cayley.Delta{Quad: q, Action: cayley.Delete} }
+	labelled, blank, hollow := q, q, q
+	labelled.Label = quad.String("doc")
+	blank.Subject = quad.BNode("memnode1")
+	hollow.Object = nil
+	for _, c := range []struct {
+		name string
+		in   []cayley.Delta
+		want error
+	}{
+		{"nothing in it", []cayley.Delta{add(q), add(quad.Quad{})}, ErrQuad},
+		{"no object", []cayley.Delta{add(q), add(hollow)}, ErrQuad},
+		{"a blank node", []cayley.Delta{add(q), add(blank)}, ErrQuad},
+		{"a label", []cayley.Delta{add(q), add(labelled)}, ErrQuad},
+		{"twice in one batch", []cayley.Delta{add(q), add(q)}, cayley.ErrQuadExists},
+		{"not there", []cayley.Delta{del(q)}, cayley.ErrQuadNotExist},
+		{"deleted twice", []cayley.Delta{add(q), del(q), del(q)}, cayley.ErrQuadNotExist},
+		{"no action", []cayley.Delta{{Quad: q}}, cayley.ErrInvalidAction},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := s.ApplyDeltas(c.in, cayley.IgnoreOpts{})
+			var d *cayley.DeltaError
+			require.ErrorAs(t, err, &d)
+			require.ErrorIs(t, d.Err, c.want)
+			e, r := g.Len()
+			require.Zero(t, e+r)
+		})
+	}
+	require.NoError(t, s.ApplyDeltas([]cayley.Delta{add(q), del(q), add(q)}, cayley.IgnoreOpts{}))
+	require.Equal(t, q, s.Quad(func() cayley.Ref { id, _ := g.FindRelation(0, 1); return g.quadRef(id) }()))
+}
+
+// A reference that outlives what it stood for stands for nothing, even when the
+// number is given again.
+func TestQuadStore_OldReferencesMiss(t *testing.T) {
+	g := New()
+	s := g.QuadStore()
+	rel := g.Relate("a", "b", 1)
+	node, edge := s.ValueOf(quad.String("a")), g.quadRef(rel)
+	it := s.QuadIterator(quad.Subject, node)
+	require.NotNil(t, node)
+	g.RemoveEntity(node.(nodeRef).id)
+	require.Equal(t, rel, g.Relate("c", "b", 1))
+	id, _ := g.Entity("c")
+	require.Equal(t, node.(nodeRef).id, id)
+	require.Nil(t, s.NameOf(node))
+	require.Equal(t, quad.Quad{}, s.Quad(g.staleFor(edge)))
+	require.False(t, it.Next(context.Background()))
+	require.False(t, s.NodesAllIterator().Contains(context.Background(), node))
+}
+
+// staleFor is a reference like r but with other ends.
+func (g *Graph) staleFor(r quadRef) quadRef { r.tgt++; return r }
+
+func TestPath(t *testing.T) {
+	g := New()
+	g.Relate("a", "b", 1)
+	g.Relate("b", "c", 1)
+	g.Relate("d", "b", 1)
+	require.NoError(t, g.QuadStore().ApplyDeltas([]cayley.Delta{{
+		Quad:   quad.Quad{Subject: quad.String("c"), Predicate: quad.IRI("likes"), Object: quad.String("a")},
+		Action: cayley.Add,
+	}}, cayley.IgnoreOpts{}))
+	for _, c := range []struct {
+		name  string
+		start string
+		steps []Step
+		limit int
+		want  string
+		cut   bool
+	}{
+		{"one step out", "a", []Step{{Out, nil}}, 9, "b", false},
+		{"one step in", "b", []Step{{In, nil}}, 9, "a d", false},
+		{"both ways", "b", []Step{{Both, nil}}, 9, "a c d", false},
+		{"cut at the limit", "b", []Step{{Both, nil}}, 2, "a c", true},
+		{"a predicate", "c", []Step{{Both, []string{"likes"}}}, 9, "a", false},
+		{"an unknown predicate", "c", []Step{{Both, []string{"hates"}}}, 9, "", false},
+		{"three steps", "d", []Step{{Out, nil}, {Out, nil}, {Out, []string{"likes"}}}, 9, "a", false},
+		{"an unknown start", "nobody", []Step{{Out, nil}}, 9, "", false},
+		{"a predicate is no start", Related, []Step{{In, nil}}, 9, "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := g.Path(context.Background(), PathQuery{Start: []string{c.start}, Steps: c.steps, Limit: c.limit})
+			require.NoError(t, err)
+			require.Equal(t, c.want, strings.Join(r.Names, " "))
+			require.Equal(t, c.cut, r.Truncated)
+		})
+	}
+	one := []Step{{Out, nil}}
+	for _, c := range []struct {
+		name string
+		q    PathQuery
+	}{
+		{"no start", PathQuery{Steps: one, Limit: 1}},
+		{"too many starts", PathQuery{Start: make([]string, MaxPathStarts+1), Steps: one, Limit: 1}},
+		{"no steps", PathQuery{Start: []string{"a"}, Limit: 1}},
+		{"too many steps", PathQuery{Start: []string{"a"}, Steps: make([]Step, MaxPathSteps+1), Limit: 1}},
+		{"no direction", PathQuery{Start: []string{"a"}, Steps: make([]Step, 1), Limit: 1}},
+		{"no limit", PathQuery{Start: []string{"a"}, Steps: one}},
+		{"too high a limit", PathQuery{Start: []string{"a"}, Steps: one, Limit: MaxPathResults + 1}},
+		{"too many predicates", PathQuery{Start: []string{"a"}, Steps: []Step{{Out, make([]string, maxStepPredicates+1)}}, Limit: 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := g.Path(context.Background(), c.q)
+			require.ErrorIs(t, err, ErrPath)
+		})
+	}
+}
+
+// A query that is cancelled, before it starts or in its middle, is an error and
+// never a short answer.
+func TestPath_CancelledIsNoAnswer(t *testing.T) {
+	g := New()
+	for i := range 3000 {
+		g.Relate("hub", fmt.Sprint("n", i), 1)
+		g.Relate(fmt.Sprint("n", i), "other hub", 1)
+	}
+	q := PathQuery{Start: []string{"hub"}, Steps: []Step{{Both, nil}, {Both, nil}}, Limit: 10}
+	_, err := g.Path(context.Background(), q)
+	require.NoError(t, err)
+	_, err = g.path(&endsAfter{Context: context.Background(), left: 5}, q)
+	require.ErrorIs(t, err, context.Canceled)
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = g.Path(gone, q)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// endsAfter is a context that ends when it has been asked a number of times.
+type endsAfter struct {
+	context.Context
+	left int
+}
+
+func (c *endsAfter) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Path queries through the store run beside a writer: a matter for the race
+// detector, iterators over everything included.
+func TestQuadStore_ReadersBesideAWriter(t *testing.T) {
+	g := New()
+	s := g.QuadStore()
+	var wg sync.WaitGroup
+	for seed := range uint64(2) {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(seed, 8))
+			for i := range 150 {
+				v := fmt.Sprint("n", r.IntN(100))
+				for _, p := range pathShapes(s, quad.String(v)) {
+					_ = p.Iterate(context.Background()).EachValue(s, func(quad.Value) {})
+				}
+				_, _ = g.Path(context.Background(), PathQuery{Start: []string{v}, Steps: []Step{{Both, nil}, {Out, nil}}, Limit: 10})
+				if i%30 == 0 {
+					_ = path.StartPath(s).Out().Unique().Iterate(context.Background()).EachValue(s, func(quad.Value) {})
+					_, _ = g.WriteNQuads(context.Background(), io.Discard)
+				}
+			}
+		})
+	}
+	r := rand.New(rand.NewPCG(9, 9))
+	for i := range 5000 {
+		d := cayley.Delta{Quad: randomQuad(r, 100), Action: cayley.Add}
+		if i%3 == 0 {
+			d.Action = cayley.Delete
+		}
+		require.NoError(t, s.ApplyDeltas([]cayley.Delta{d}, cayley.IgnoreOpts{IgnoreDup: true, IgnoreMissing: true}))
+		if i%7 == 0 {
+			g.RemoveEntity(uint32(r.IntN(100)))
+		}
+	}
+	wg.Wait()
+}
+
+// What is exported is read back as the same graph, and does not depend on how
+// the graph came to be.
+func TestWriteNQuads(t *testing.T) {
+	r := rand.New(rand.NewPCG(10, 10))
+	g := New()
+	names := []string{"", "a\nb", `q"uo\te`, "<a>", "_:x", "Ångström", "tab\t.", "日本"}
+	for range 40 {
+		q := quad.Quad{
+			Subject:   quad.String(names[r.IntN(len(names))]),
+			Predicate: quad.IRI([]string{Related, "p1"}[r.IntN(2)]),
+			Object:    quad.String(names[r.IntN(len(names))]),
+		}
+		require.NoError(t, g.QuadStore().ApplyDeltas([]cayley.Delta{{Quad: q, Action: cayley.Add}}, cayley.IgnoreOpts{IgnoreDup: true}))
+	}
+	var first, second bytes.Buffer
+	n, err := g.WriteNQuads(context.Background(), &first)
+	require.NoError(t, err)
+	_, relations := g.Len()
+	require.Equal(t, relations, n)
+	quads, err := quad.ReadAll(nquads.NewReader(bytes.NewReader(first.Bytes()), false))
+	require.NoError(t, err)
+	h := New()
+	slices.Reverse(quads)
+	w, err := h.QuadStore().NewQuadWriter()
+	require.NoError(t, err)
+	for _, q := range quads {
+		require.NoError(t, w.WriteQuad(q))
+	}
+	require.NoError(t, w.Close())
+	_, err = h.WriteNQuads(context.Background(), &second)
+	require.NoError(t, err)
+	require.Equal(t, first.String(), second.String())
+
+	_, err = g.WriteNQuads(&endsAfter{Context: context.Background()}, io.Discard)
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = g.WriteNQuads(context.Background(), refuses{})
+	require.ErrorIs(t, err, io.ErrShortWrite)
+}
+
+type refuses struct{}
+
+func (refuses) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
+
+// Cayley comes with scripts, web servers and stores of its own; the parts used
+// here bring in none of what those need.
+func TestCayleyBringsLittle(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "alcove/graph").Output()
+	if err != nil {
+		t.Skip("the go command cannot list packages here:", err)
+	}
+	modules := strings.Fields(string(out))
+	slices.Sort(modules)
+	modules = slices.Compact(modules)
+	for _, m := range modules {
+		ok := m == "alcove" || m == "github.com/cayleygraph/cayley" || m == "github.com/cayleygraph/quad" || strings.HasPrefix(m, "golang.org/x/")
+		require.True(t, ok, "package graph links %s", m)
+	}
+}
+
+// Path gives what following the relations of plain maps gives, for any start,
+// known or not, and any steps.
+func TestPath_AgreesWithMaps(t *testing.T) {
+	for seed := range uint64(10) {
+		r := rand.New(rand.NewPCG(seed, 11))
+		g := New()
+		quads := map[quad.Quad]bool{}
+		for range 20 + 20*seed {
+			q := randomQuad(r, 25)
+			quads[q] = true
+			require.NoError(t, g.QuadStore().ApplyDeltas([]cayley.Delta{{Quad: q, Action: cayley.Add}}, cayley.IgnoreOpts{IgnoreDup: true}))
+		}
+		for range 100 {
+			q := PathQuery{Limit: 1 + r.IntN(30)}
+			at := map[string]bool{}
+			for range 1 + r.IntN(3) {
+				name := fmt.Sprint("n", r.IntN(30))
+				q.Start = append(q.Start, name)
+				at[name] = true
+			}
+			for range 1 + r.IntN(MaxPathSteps) {
+				s := Step{Direction: []Direction{Out, In, Both}[r.IntN(3)]}
+				for range r.IntN(3) {
+					s.Predicates = append(s.Predicates, []string{Related, "p1", "p2", "none"}[r.IntN(4)])
+				}
+				q.Steps = append(q.Steps, s)
+				next := map[string]bool{}
+				for x := range quads {
+					if len(s.Predicates) > 0 && !slices.Contains(s.Predicates, string(x.Predicate.(quad.IRI))) {
+						continue
+					}
+					a, b := string(x.Subject.(quad.String)), string(x.Object.(quad.String))
+					if at[a] && s.Direction != In {
+						next[b] = true
+					}
+					if at[b] && s.Direction != Out {
+						next[a] = true
+					}
+				}
+				at = next
+			}
+			want := slices.Sorted(maps.Keys(at))
+			got, err := g.Path(context.Background(), q)
+			require.NoError(t, err)
+			require.Equal(t, len(want) > q.Limit, got.Truncated)
+			require.Equal(t, want[:min(len(want), q.Limit)], got.Names[:len(got.Names):len(got.Names)], "%+v", q)
+		}
+	}
+}
