@@ -12,8 +12,8 @@ type Name struct {
 	// Start and End are bytes of the text, End exclusive; both -1 for the title.
 	Start, End int
 	// Subject says how much the passage is about the name: 1 for the title and
-	// for the first name of the text when it opens it, 0.5 for the part of a
-	// title before a comma, else 0.
+	// for the first name of the text, and of each window of a long text, when it
+	// stands among the first words; 0.5 for the part of a title before a comma; else 0.
 	Subject float32
 	// Part marks a piece of the longer name just before it in the list ("Duke"
 	// and "Bavaria" after "Duke of Bavaria").
@@ -26,7 +26,7 @@ type Name struct {
 const (
 	// maxNameWords bounds a name: a longer run of capitals is a heading or shouting.
 	maxNameWords = 14
-	// openingWords: the first name of a text opens it when it starts among them.
+	// openingWords: the first name of a window opens it when it starts among them.
 	openingWords = 4
 	// titlePartSubject is the subject mark of a title's part before its comma.
 	titlePartSubject = 0.5
@@ -92,7 +92,7 @@ func (s *scanned) names(text string) []Name {
 	f := nameFinder{scanned: s, text: text}
 	f.nicknames()
 	f.runs()
-	f.markFirst()
+	f.markOpening()
 	return f.out
 }
 
@@ -260,29 +260,37 @@ func (f *nameFinder) nicknames() {
 	}
 }
 
-// markFirst marks the first name of the text as its subject when it opens it,
-// and adds its alias of first and last word.
-func (f *nameFinder) markFirst() {
-	if len(f.out) == 0 || f.out[0].Sentence != 0 || f.at[0] >= openingWords {
-		return
-	}
-	n := 1 // the first name with its aliases
-	for n < len(f.out) && f.out[n].Alias && f.out[n].Start == f.out[0].Start {
-		n++
-	}
-	for i := range n {
-		f.out[i].Subject = 1
-	}
-	var more []Name
-	for _, m := range f.out[:n] {
-		if k := firstAndLast(m.Key); k != "" {
-			m.Key, m.Alias = k, true
-			more = append(more, m)
+// markOpening marks the name that opens each window as its subject, and adds the
+// alias of its first and last word.
+func (f *nameFinder) markOpening() {
+	out := make([]Name, 0, len(f.out)+4)
+	i := 0
+	for _, start := range f.windows() {
+		for i < len(f.out) && f.at[i] < start {
+			out = append(out, f.out[i])
+			i++
 		}
+		if i == len(f.out) || f.at[i] >= start+openingWords || f.out[i].Sentence != f.words[start].sentence {
+			continue
+		}
+		n := i + 1 // the name with its aliases
+		for n < len(f.out) && f.out[n].Alias && f.out[n].Start == f.out[i].Start {
+			n++
+		}
+		opening := f.out[i:n]
+		for j := range opening {
+			opening[j].Subject = 1
+		}
+		out = append(out, opening...)
+		for _, m := range opening {
+			if m.Key = firstAndLast(m.Key); m.Key != "" {
+				m.Alias = true
+				out = append(out, m)
+			}
+		}
+		i = n
 	}
-	if len(more) > 0 {
-		f.out = append(f.out[:n:n], append(more, f.out[n:]...)...)
-	}
+	f.out = append(out, f.out[i:]...)
 }
 
 // firstAndLast is the key of a name's first and last word when it has three to

@@ -3,7 +3,6 @@ package engine
 import (
 	"math"
 	"slices"
-	"sync"
 
 	"alcove/graph"
 	"alcove/index"
@@ -40,68 +39,6 @@ const massUnit = 1 << 40
 // and the largest sum is of 2^32 of them: no overflow.
 const weightScale = 1 << 22
 
-// scored is a ranked item; Via is the key of the name that brought most of its
-// mass, "" when none did.
-type scored struct {
-	ID    uint32
-	Score float64
-	Via   string
-}
-
-// recall is model-free retrieval over the chunks of one base: BM25, and a walk of
-// one bridge over passages and names. Nothing it returns depends on the
-// order in which passages came and went. Many readers or one writer; the caller
-// locks.
-type recall struct {
-	lex     *index.Lexical
-	pass    *graph.Passages
-	scratch sync.Pool
-}
-
-func newRecall() *recall {
-	r := &recall{lex: index.NewLexical(), pass: graph.NewPassages()}
-	r.scratch.New = func() any { return new(walker) }
-	return r
-}
-
-// add puts a passage in, replacing one of the same id.
-func (r *recall) add(id uint32, a analysis) {
-	r.lex.Add(id, a.text)
-	r.pass.Add(id, a.links)
-}
-
-// remove takes a passage out.
-func (r *recall) remove(id uint32) {
-	r.lex.Remove(id)
-	r.pass.Remove(id)
-}
-
-// bytes is the memory that both halves hold.
-func (r *recall) bytes() int64 { return r.lex.Bytes() + r.pass.Bytes() }
-
-// bm25 returns at most k passages by BM25, best first, equal ones ordered by less;
-// keep (nil for all) is asked before ranking.
-func (r *recall) bm25(q question, k int, keep func(uint32) bool, less func(a, b uint32) bool) []scored {
-	hits := r.lex.Search(q.terms, k, keep, less)
-	out := make([]scored, len(hits))
-	for i, h := range hits {
-		out[i] = scored{ID: h.ID, Score: h.Score}
-	}
-	return out
-}
-
-// walk returns at most k passages by the share of mass that reaches them in
-// three steps from the question, best first, equal ones ordered by less. keep (nil
-// for all) is asked before ranking: what it refuses neither starts nor carries
-// mass. Passages without mass are not returned.
-func (r *recall) walk(q question, k int, keep func(uint32) bool, less func(a, b uint32) bool) []scored {
-	w := r.scratch.Get().(*walker)
-	defer r.scratch.Put(w)
-	w.reset(r, q, keep, less)
-	w.start()
-	return w.run(k)
-}
-
 // walker is one walk and its scratch. With A the step from nodes to passages, B
 // the step back, and sD, sE the start mass, three steps of
 // x' = (1-d) s + d (x over the links) from x = s are, the graph being bipartite,
@@ -131,6 +68,7 @@ type walker struct {
 
 	logs    []float64 // ln(1 + N/n) by n
 	logsN   int
+	chunks  chunkScores
 	weights []int64   // of the links being followed
 	best    []float64 // best match of the passage's terms, by place
 	matches []float64 // match of each sentence
@@ -186,6 +124,9 @@ func (w *walker) reset(r *recall, q question, keep func(uint32) bool, less func(
 	w.seeds.reset(r.pass.Bound())
 	w.names.reset(r.pass.Bound())
 	w.first.reset(passages)
+	for _, d := range w.last.set {
+		w.via[d] = viaName{}
+	}
 	w.last.reset(passages)
 	for _, t := range w.knownOf {
 		w.plain[t] = wordUnknown
@@ -262,8 +203,8 @@ func (w *walker) start() {
 	}
 }
 
-// run does the steps and ranks.
-func (w *walker) run(k int) []scored {
+// run does the steps: last holds D behind it.
+func (w *walker) run() {
 	for _, d := range w.first.set {
 		v := shareOf(w.first.of[d], 1-walkDamping)
 		w.first.of[d] = max(1, v)
@@ -282,22 +223,6 @@ func (w *walker) run(k int) []scored {
 	for _, t := range w.words.set {
 		w.fromWord(w.words.of[t], t)
 	}
-	best := index.NewTop(min(k, len(w.last.set)), w.less)
-	for _, d := range w.last.set {
-		best.Offer(d, float64(w.last.of[d])/massUnit)
-	}
-	hits := best.Sorted()
-	out := make([]scored, len(hits))
-	for i, h := range hits {
-		out[i] = scored{ID: h.ID, Score: h.Score}
-		if v := w.via[h.ID]; v.mass > 0 {
-			out[i].Via = w.pass.Key(v.name)
-		}
-	}
-	for _, d := range w.last.set {
-		w.via[d] = viaName{}
-	}
-	return out
 }
 
 // followed are the passages to go on from.

@@ -13,7 +13,7 @@ type Sentence struct{ Start, End int }
 // stops, question and exclamation marks and semicolons end one, of any script,
 // unless the text goes on in lower case or the stop belongs to an initial, an
 // abbreviation or a number; so does a line break, unless the line looks wrapped
-// (see wrappedLine). White space and stray punctuation between sentences belong
+// (see minWrapped). White space and stray punctuation between sentences belong
 // to none; a text without letters and digits has none. Any bytes are accepted.
 // Names returned by FindNames count sentences as this function does.
 func Sentences(text string) []Sentence {
@@ -47,6 +47,7 @@ type word struct {
 	part, last int  // its parts are parts[part:last]
 	upper      bool // starts with a capital
 	opens      bool // is the first of its sentence
+	opensLine  bool // is the first after a line break that is not an editor's
 	broken     bool // punctuation stands between it and the word before
 	// quoteBefore: a quotation mark stands between it and the word before.
 	quoteBefore bool
@@ -65,11 +66,14 @@ type scanned struct {
 	ends  []int // end of each sentence that a mark or a line break closed
 }
 
-// wrappedLine is the length in bytes from which a line that ends without a mark
-// is taken as wrapped by an editor: the sentence goes on in the next line unless
-// that is blank or starts like a list item. Editors wrap at 65 to 80; headings
-// and list items are mostly shorter.
-const wrappedLine = 50
+// A line of minWrapped to maxWrapped bytes is taken as wrapped by an editor: the
+// sentence goes on in the next line unless that is blank or starts like a list
+// item. Editors wrap at 65 to 100; headings and list items are mostly shorter, and
+// a longer line is a paragraph.
+const (
+	minWrapped = 50
+	maxWrapped = 120
+)
 
 // sentenceEnds are the marks that end a sentence besides the full stop.
 const sentenceEnds = "?!;。｡！？；।॥؟۔։።"
@@ -83,7 +87,7 @@ func scan(text string) scanned {
 		from      = -1    // start of the word being read
 		odd       = false // it holds an apostrophe or hyphen that is not ASCII
 		unspaced  = false // it is of a script without spaces
-		next      = word{opens: true}
+		next      = word{opens: true, opensLine: true}
 		lineStart = 0
 	)
 	flush := func(end int) {
@@ -108,7 +112,7 @@ func scan(text string) scanned {
 	endSentence := func(at int) {
 		if !next.opens {
 			s.ends = append(s.ends, at)
-			next = word{sentence: next.sentence + 1, opens: true, broken: true}
+			next = word{sentence: next.sentence + 1, opens: true, broken: true, opensLine: next.opensLine}
 		}
 	}
 	for i := 0; i < len(text); {
@@ -124,13 +128,14 @@ func scan(text string) scanned {
 				flush(i)
 				from, unspaced = i, u
 			}
-		case from >= 0 && isInner(r) && letterAt(text, i+size):
+		case from >= 0 && isInner(r) && letterAt(text, i+size), r == '&' && from >= 0 && initialsMeet(text, i):
 			odd = odd || r >= utf8.RuneSelf
 		case r == '.' && from >= 0 && keepsStop(text[from:i]):
 		case r == '\n':
 			flush(i)
 			if !wrapped(text, lineStart, i) {
 				endSentence(i)
+				next.opensLine = true
 			}
 			lineStart = i + 1
 		case unicode.IsSpace(r):
@@ -203,13 +208,20 @@ func isWordRune(r rune) bool {
 // isInner: marks that stay inside a word when a letter follows.
 func isInner(r rune) bool {
 	switch r {
-	case '\'', '’', '-', '–', '\u2010', '\u2011', '&':
+	case '\'', '’', '-', '–', '\u2010', '\u2011':
 		return true
 	}
 	return false
 }
 
 var plainMarks = strings.NewReplacer("’", "'", "–", "-", "\u2010", "-", "\u2011", "-")
+
+// initialsMeet: the ampersand of AT&T, with a capital on each side.
+func initialsMeet(text string, i int) bool {
+	before, _ := utf8.DecodeLastRuneInString(text[:i])
+	after, _ := utf8.DecodeRuneInString(text[i+1:])
+	return unicode.IsUpper(before) && unicode.IsUpper(after)
+}
 
 func letterAt(text string, i int) bool {
 	r, _ := utf8.DecodeRuneInString(text[i:])
@@ -243,7 +255,7 @@ func goesOn(rest string) bool {
 
 // wrapped reports whether the line break at text[at] is an editor's.
 func wrapped(text string, lineStart, at int) bool {
-	if at-lineStart < wrappedLine || at+1 >= len(text) {
+	if n := at - lineStart; n < minWrapped || n > maxWrapped || at+1 >= len(text) {
 		return false
 	}
 	r, _ := utf8.DecodeRuneInString(text[at+1:])

@@ -101,11 +101,12 @@ func foldRune(r rune) string {
 	return b.String()
 }
 
-// isAccent: combining marks that readers leave out. Vowel signs of Indic scripts
+// isAccent: combining marks and letters that stand for an apostrophe, which
+// readers leave out. Vowel signs of Indic scripts
 // and the voicing marks of kana are not among them: without them it is another word.
 func isAccent(r rune) bool {
 	switch {
-	case r < 0x300:
+	case r < 0x2B9:
 		return false
 	case r <= 0x36F, r >= 0x1AB0 && r <= 0x1AFF, r >= 0x1DC0 && r <= 0x1DFF, r >= 0x20D0 && r <= 0x20FF, r >= 0xFE20 && r <= 0xFE2F:
 		return true

@@ -35,6 +35,10 @@ func (s *Scores) add(id uint32, v float64) {
 // Of returns the score of a passage, 0 for one that no term matched.
 func (s *Scores) Of(id uint32) float64 { return s.of[id] }
 
+// Matched are the passages with a score, in no order that means anything. The
+// slice is good until the next search.
+func (s *Scores) Matched() []uint32 { return s.touched }
+
 // Max is the best score, 0 when nothing matched.
 func (s *Scores) Max() float64 {
 	var top float64
