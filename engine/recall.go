@@ -84,8 +84,8 @@ func (r *recall) bytes() int64 {
 // bm25 returns at most k chunks by BM25 of their best window, best first, equal
 // ones ordered by less; keep (nil for all) is asked before ranking.
 func (r *recall) bm25(q question, k int, keep func(uint32) bool, less func(a, b uint32) bool) []scored {
-	w := r.scratch.Get().(*walker)
-	defer r.scratch.Put(w)
+	w := r.walker()
+	defer r.release(w)
 	r.lex.Score(&w.all, q.terms, r.keepWindows(keep))
 	w.chunks.reset(len(r.chunks))
 	for _, d := range w.all.Matched() {
@@ -99,8 +99,8 @@ func (r *recall) bm25(q question, k int, keep func(uint32) bool, less func(a, b 
 // keep (nil for all) is asked before ranking: what it refuses neither starts nor
 // carries mass. Chunks without mass are not returned.
 func (r *recall) walk(q question, k int, keep func(uint32) bool, less func(a, b uint32) bool) []scored {
-	w := r.scratch.Get().(*walker)
-	defer r.scratch.Put(w)
+	w := r.walker()
+	defer r.release(w)
 	w.reset(r, q, r.keepWindows(keep), r.lessWindow(less))
 	w.start()
 	w.run()
@@ -115,6 +115,14 @@ func (r *recall) walk(q question, k int, keep func(uint32) bool, less func(a, b 
 		}
 	}
 	return out
+}
+
+func (r *recall) walker() *walker { return r.scratch.Get().(*walker) }
+
+// release keeps a walker's memory for the next search and nothing of the caller's.
+func (r *recall) release(w *walker) {
+	w.q, w.keep, w.less = question{}, nil, nil
+	r.scratch.Put(w)
 }
 
 func (r *recall) keepWindows(keep func(uint32) bool) func(uint32) bool {
