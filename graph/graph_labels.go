@@ -7,7 +7,7 @@ import (
 )
 
 // Popular returns the k entities with the most relations, by degree, then by
-// name. It looks at each entity once and keeps k of them in a heap: a quarter
+// name. It looks at each entity once and keeps k of them in a heap: a third
 // of a millisecond for 25,000 entities.
 func (g *Graph) Popular(k int) []uint32 {
 	g.mu.RLock()
@@ -68,6 +68,10 @@ const (
 // match says how name holds the folded needle.
 func match(name string, needle []rune) int {
 	for i := 0; i <= len(name); {
+		if len(needle) > 0 && i < len(name) && name[i] < utf8.RuneSelf && fold(rune(name[i])) != needle[0] {
+			i++ // most bytes of most names end here
+			continue
+		}
 		if n, ok := begins(name[i:], needle); ok {
 			switch {
 			case i > 0:

@@ -42,7 +42,7 @@ func run(t *testing.T, qs cayley.QuadStore, p *path.Path) []string {
 func pathShapes(qs cayley.QuadStore, v quad.Value) []*path.Path {
 	start := func() *path.Path { return path.StartPath(qs, v) }
 	p0, p1, p2 := quad.IRI(Related), quad.IRI("p1"), quad.IRI("p2")
-	shapes := []*path.Path{
+	return []*path.Path{
 		start().Out(p0),
 		start().In(p1, p2),
 		start().Out().Unique(),
@@ -55,10 +55,11 @@ func pathShapes(qs cayley.QuadStore, v quad.Value) []*path.Path {
 		start().Out(p0).And(path.StartPath(qs, quad.String("n2")).In(p1)),
 		start().Out(quad.IRI("no such")),
 	}
-	if not := quad.String("n1"); qs.ValueOf(not) != nil { // Cayley v0.7.7 panics on Except of nothing
-		shapes = append(shapes, start().Out(p0).Except(path.StartPath(qs, not)))
-	}
-	return shapes
+}
+
+// exceptShape is apart because Cayley v0.7.7 panics on Except of nothing.
+func exceptShape(qs cayley.QuadStore, v, not quad.Value) *path.Path {
+	return path.StartPath(qs, v).Out(quad.IRI(Related)).Except(path.StartPath(qs, not))
 }
 
 // The same history gives the same answers as Cayley's own memory store, to
@@ -114,12 +115,12 @@ func TestQuadStore_AgreesWithMemstore(t *testing.T) {
 			}
 			theirs := pathShapes(ref, v)
 			for i, p := range pathShapes(mine, v) {
-				if i >= len(theirs) {
-					break
-				}
 				want := run(t, ref, theirs[i])
 				require.Equal(t, want, run(t, mine, p), "seed %d node %d query %d", seed, n, i)
 				require.Equal(t, want, run(t, held, pathShapes(held, v)[i]))
+			}
+			if not := quad.String("n1"); mine.ValueOf(not) != nil && ref.ValueOf(not) != nil {
+				require.Equal(t, run(t, ref, exceptShape(ref, v, not)), run(t, mine, exceptShape(mine, v, not)))
 			}
 		}
 	}
