@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"sync"
+)
+
+// The prompts are files with placeholders in braces, one version each: a change
+// of a prompt is a new version, since stored answers are reused by it.
+//
+//go:embed prompts/*.txt
+var promptFiles embed.FS
+
+const (
+	promptExtractRows = "extract_rows.v1"
+	promptExtractJSON = "extract_json.v1"
+	promptExtractUser = "extract_user.v1"
+	promptKeywords    = "keywords.v1"
+	promptAnswer      = "answer.v1"
+)
+
+func promptText(name string) string {
+	b, err := promptFiles.ReadFile("prompts/" + name + ".txt")
+	if err != nil {
+		panic("engine: prompt " + name + " is compiled in: " + err.Error())
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// fillPrompt puts values for the placeholders of a prompt in one pass: what a
+// value holds in braces stays as it is.
+func fillPrompt(name string, values ...string) string {
+	return strings.NewReplacer(values...).Replace(promptText(name))
+}
+
+// promptHash identifies prompts with what was filled in.
+func promptHash(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p) // a length, so that parts cannot run together
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// fence returns a line of backticks that the text does not hold, so that the
+// text cannot end the block it is quoted in.
+func fence(text string) string {
+	longest, run := 2, 0
+	for i := 0; i < len(text); i++ {
+		if text[i] != '`' {
+			run = 0
+			continue
+		}
+		run++
+		longest = max(longest, run)
+	}
+	return strings.Repeat("`", longest+1)
+}
+
+// buildPrompt returns the system prompt of an answer: the rules, the form asked
+// for, the caller's own wish and the retrieved context.
+func buildPrompt(context, responseType, userPrompt string) string {
+	if responseType == "" {
+		responseType = "Multiple Paragraphs"
+	}
+	if userPrompt != "" {
+		userPrompt = "- The asker wishes: " + userPrompt + "\n"
+	}
+	if strings.TrimSpace(context) == "" {
+		context = "(nothing was found)"
+	}
+	return fillPrompt(promptAnswer, "{response_type}", responseType, "{user_prompt}", userPrompt, "{context}", context)
+}
+
+// promptTokens is what an answer's prompt takes beside its context.
+var promptTokens = sync.OnceValue(func() int { return countTokens(promptText(promptAnswer)) })
+
+// keywordRequest asks a model for the two levels of keywords of a question.
+func keywordRequest(query string) ChatRequest {
+	zero := 0.0
+	f := fence(query)
+	return ChatRequest{
+		System:      promptText(promptKeywords),
+		Messages:    []Message{{Role: "user", Content: f + "\n" + query + "\n" + f}},
+		JSON:        true,
+		MaxTokens:   maxKeywordReplyTokens,
+		Temperature: &zero,
+	}
+}
+
+// maxKeywordReplyTokens bounds a keyword reply; a reasoning model thinks first.
+const maxKeywordReplyTokens = 4096
