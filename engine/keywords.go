@@ -20,15 +20,19 @@ func questionKeywords(r *recall, text string, words []questionWord, seeds []seed
 	var rare, common []string
 	for i := 0; i < len(words); i++ {
 		w := words[i]
-		switch {
-		case w.used:
+		if w.used {
 			add(&k.Low, surface[i])
-		case functionWords[w.key] || notNames[w.key]:
-		case w.proper:
-			last := i
-			for last+1 < len(words) && !words[last+1].used && words[last+1].proper {
-				last++
-			}
+			continue
+		}
+		if functionWords[w.key] || digits(w.key) || notNames[w.key] && relationGroup[w.key] == nil {
+			continue
+		}
+		last := i
+		for w.proper && last+1 < len(words) && words[last+1].proper && !words[last+1].used && !words[last+1].broken {
+			last++
+		}
+		switch {
+		case w.proper && (i > 0 || last > i): // the first word has its capital from its place
 			add(&k.Low, unpossess(text[w.start:words[last].end]))
 			i = last
 		case relationGroup[w.key] != nil:

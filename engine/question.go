@@ -48,6 +48,7 @@ type questionWord struct {
 	start, end int // bytes of the word it is part of
 	// proper: written as a name can be, with a capital or in a script without them.
 	proper bool
+	broken bool // punctuation stands before it
 	used   bool
 }
 
@@ -92,11 +93,14 @@ func questionWords(text string) []questionWord {
 	out := make([]questionWord, 0, min(len(s.parts), maxQuestionWords))
 	for i := range s.words {
 		w := &s.words[i]
-		for _, p := range s.parts[w.part:w.last] {
+		for j, p := range s.parts[w.part:w.last] {
 			if len(out) == maxQuestionWords {
 				return out
 			}
-			out = append(out, questionWord{key: p.key, stem: stem(p.key), start: w.start, end: w.end, proper: p.upper || uncased(p.key)})
+			out = append(out, questionWord{
+				key: p.key, stem: stem(p.key), start: w.start, end: w.end,
+				proper: p.upper || uncased(p.key), broken: w.broken && j == 0,
+			})
 		}
 	}
 	return out

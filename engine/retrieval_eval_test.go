@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -109,4 +110,74 @@ func TestRecall_FindsAllGoldPassages(t *testing.T) {
 			t.Logf("%.0f passages/s, %d bytes (%d lexical), %d names", float64(len(c.passages))/took.Seconds(), r.bytes(), r.lex.Bytes(), r.pass.Names())
 		})
 	}
+}
+
+// Chunks hold many passages: what a chunk is about is found as well as by itself.
+func TestRecall_LongChunks(t *testing.T) {
+	const perChunk, seed = 8, 2
+	passages := dataRows[evalPassage](t, "qa/2wiki/corpus6119.jsonl")
+	questions := dataRows[evalQuestion](t, "qa/2wiki/questions.jsonl")
+	// The corpus has the passages of a question side by side.
+	rand.New(rand.NewPCG(seed, 1)).Shuffle(len(passages), func(i, j int) { passages[i], passages[j] = passages[j], passages[i] })
+	chunkOf := map[string]string{}
+	var chunks []evalPassage
+	for i := 0; i < len(passages); i += perChunk {
+		c := evalPassage{ID: fmt.Sprint(i)}
+		for _, p := range passages[i:min(i+perChunk, len(passages))] {
+			c.Text += p.Title + "\n\n" + p.Text + "\n\n"
+			chunkOf[p.ID] = c.ID
+		}
+		chunks = append(chunks, c)
+	}
+	for i, q := range questions {
+		gold := make([]string, len(q.Gold))
+		for j, g := range q.Gold {
+			gold[j] = chunkOf[g]
+		}
+		slices.Sort(gold)
+		questions[i].Gold = slices.Compact(gold)
+	}
+	r := evalBase(chunks, false)
+	got := evalRank(chunks, questions, func(text string) []scored {
+		return r.walk(parseQuestion(r, text, true), 20, nil, byID)
+	})
+	t.Log(got)
+	require.GreaterOrEqual(t, got.all8, .88)
+}
+
+func BenchmarkRecall(b *testing.B) {
+	passages := dataRows[evalPassage](b, "qa/2wiki/corpus6119.jsonl")
+	questions := dataRows[evalQuestion](b, "qa/2wiki/questions.jsonl")
+	r := evalBase(passages, true)
+	b.Run("walk", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := range b.N {
+			r.walk(parseQuestion(r, questions[i%len(questions)].Question, true), 20, nil, byID)
+		}
+	})
+	b.Run("bm25", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := range b.N {
+			r.bm25(parseQuestion(r, questions[i%len(questions)].Question, true), 20, nil, byID)
+		}
+	})
+	b.Run("analyse", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := range b.N {
+			p := passages[i%len(passages)]
+			analyse(p.Title, nil, p.Text, nil)
+		}
+	})
+	b.Run("add and remove", func(b *testing.B) {
+		a := make([]analysis, len(passages))
+		for i, p := range passages {
+			a[i] = analyse(p.Title, nil, p.Text, nil)
+		}
+		b.ReportAllocs()
+		for i := range b.N {
+			id := uint32(i % len(passages))
+			r.remove(id)
+			r.add(id, a[id])
+		}
+	})
 }
