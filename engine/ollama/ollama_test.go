@@ -1,0 +1,35 @@
+package ollama_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"alcove/engine"
+	"alcove/engine/enginetest"
+	"alcove/engine/ollama"
+)
+
+func TestAdapter(t *testing.T) {
+	enginetest.AdapterSuite(t, enginetest.WireOllama, func(t testing.TB, o enginetest.AdapterOptions) (engine.Chatter, engine.Embedder) {
+		c, err := ollama.New(ollama.Options{
+			URL: o.URL, APIKey: o.APIKey, ChatModel: "m:3b", EmbedModel: "e:latest", ContextTokens: o.Window, EmbedBatch: o.Batch, Remote: o.Remote,
+		})
+		require.NoError(t, err)
+		return c.Chatter(), c.Embedder()
+	})
+}
+
+func TestNew(t *testing.T) {
+	for _, bad := range []string{"localhost:11434", "ftp://x:secret@y", "http://", "::secret"} {
+		_, err := ollama.New(ollama.Options{URL: bad})
+		require.Error(t, err)
+		require.NotContains(t, err.Error(), "secret")
+	}
+	_, err := ollama.New(ollama.Options{KeepAlive: "soon"})
+	require.Error(t, err)
+	c, err := ollama.New(ollama.Options{ChatModel: "m", EmbedModel: "e:latest", KeepAlive: "10m"})
+	require.NoError(t, err)
+	require.Equal(t, "m", c.Chatter().Model())
+	require.Equal(t, "ollama/e", c.Embedder().Model())
+}

@@ -1,0 +1,334 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// RemoteOptions are what the adapters of model servers have in common. Zero
+// means the default given beside the field.
+type RemoteOptions struct {
+	// Idle ends a call when the server has sent nothing for so long: before the
+	// first byte (a model may have to be loaded and a prompt read) and between
+	// two. There is no limit on a whole reply. 5 minutes.
+	Idle time.Duration
+	// Attempts bounds how often a call is sent when the server is busy (429,
+	// 503) or refuses the connection. Other faults are not tried again: the
+	// server may have begun. 3.
+	Attempts int
+	// Base is the first wait, doubled each time unless the server names one in
+	// Retry-After; a wait over MaxWait ends the call instead. 500 ms and 30 s.
+	Base, MaxWait time.Duration
+	// Transport sends; http.DefaultTransport.
+	Transport http.RoundTripper
+	// Wait waits; a field so that a test does not have to. nil waits for real.
+	Wait func(ctx context.Context, d time.Duration) error
+}
+
+func (o RemoteOptions) withDefaults() RemoteOptions {
+	if o.Idle == 0 {
+		o.Idle = 5 * time.Minute
+	}
+	if o.Attempts == 0 {
+		o.Attempts = 3
+	}
+	if o.Base == 0 {
+		o.Base = 500 * time.Millisecond
+	}
+	if o.MaxWait == 0 {
+		o.MaxWait = 30 * time.Second
+	}
+	if o.Transport == nil {
+		o.Transport = http.DefaultTransport
+	}
+	if o.Wait == nil {
+		o.Wait = waitFor
+	}
+	return o
+}
+
+func waitFor(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Remote is one model server seen by an adapter: the HTTP client that waits and
+// tries again, and the words for its faults. Safe for concurrent use.
+type Remote struct {
+	o       RemoteOptions
+	name    string // kind and host, without credentials
+	secrets []string
+}
+
+// NewRemote describes the server at base. Credentials in base and the secrets
+// never occur in an error of the Remote.
+func NewRemote(kind string, base *url.URL, o RemoteOptions, secrets ...string) *Remote {
+	r := &Remote{o: o.withDefaults(), name: kind + " at " + base.Host}
+	if base.User != nil {
+		if p, ok := base.User.Password(); ok {
+			secrets = append(secrets, p)
+		}
+		secrets = append(secrets, base.User.Username())
+	}
+	for _, s := range secrets {
+		if len(s) >= 4 { // shorter ones are in every other word
+			r.secrets = append(r.secrets, s)
+		}
+	}
+	return r
+}
+
+// Client returns an HTTP client over the Remote. It follows no redirect: a
+// prompt and a key are sent to the host that was configured and to no other.
+func (r *Remote) Client() *http.Client {
+	return &http.Client{
+		Transport:     r,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+var errIdle = errors.New("the server sent nothing in time")
+
+// RoundTrip sends a request as RemoteOptions say.
+func (r *Remote) RoundTrip(req *http.Request) (*http.Response, error) {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = r.o.Base, r.o.MaxWait
+	wait.Multiplier, wait.RandomizationFactor = 2, 0.2
+	wait.Reset()
+	for attempt := 1; ; attempt++ {
+		if attempt > 1 && req.Body != nil {
+			if req.GetBody == nil {
+				return nil, errors.New("a request without a second copy of its body was to be sent again")
+			}
+			body, err := req.GetBody()
+			if err != nil {
+				return nil, err
+			}
+			req = req.Clone(req.Context())
+			req.Body = body
+		}
+		resp, err := r.once(req)
+		busy := err == nil && (resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable)
+		if attempt == r.o.Attempts || !busy && !errors.Is(err, syscall.ECONNREFUSED) {
+			return resp, err
+		}
+		pause := wait.NextBackOff()
+		if busy {
+			if d, ok := retryAfter(resp.Header.Get("Retry-After")); ok {
+				pause = d
+			}
+			if pause > r.o.MaxWait {
+				return resp, nil
+			}
+			_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection is used again
+			_ = resp.Body.Close()
+		}
+		if err := r.o.Wait(req.Context(), pause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// retryAfter reads seconds; the form with a date depends on two clocks and is
+// left to the back-off.
+func retryAfter(s string) (time.Duration, bool) {
+	n, err := strconv.Atoi(strings.TrimSpace(s))
+	if err != nil || n < 0 || n > math.MaxInt32 {
+		return 0, false
+	}
+	return time.Duration(n) * time.Second, true
+}
+
+// once sends a request and watches that its answer keeps coming.
+func (r *Remote) once(req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(req.Context())
+	idle := time.AfterFunc(r.o.Idle, func() { cancel(errIdle) })
+	resp, err := r.o.Transport.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		idle.Stop()
+		if cause := context.Cause(ctx); errors.Is(cause, errIdle) {
+			err = cause
+		}
+		cancel(nil)
+		return nil, err
+	}
+	resp.Body = &watchedBody{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, idle: idle, after: r.o.Idle}
+	return resp, nil
+}
+
+// watchedBody cancels its request when nothing was read for too long.
+type watchedBody struct {
+	io.ReadCloser
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	idle   *time.Timer
+	after  time.Duration
+	once   sync.Once
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	b.idle.Reset(b.after)
+	n, err := b.ReadCloser.Read(p)
+	b.idle.Stop() // what the reader does in between is not the server's time
+	if err != nil && err != io.EOF && errors.Is(context.Cause(b.ctx), errIdle) {
+		err = errIdle
+	}
+	return n, err
+}
+
+func (b *watchedBody) Close() error {
+	b.once.Do(func() {
+		b.idle.Stop()
+		b.cancel(nil)
+	})
+	return b.ReadCloser.Close()
+}
+
+// maxErrorText bounds what is quoted of a server's message.
+const maxErrorText = 300
+
+// StatusError returns the error for an answer of an HTTP status with a message:
+// ErrModelMissing for 404, ErrPromptTooLong for 413 and for a 400 that speaks of
+// the context, ErrModelDown for 401, 403, 408, 429 and 5xx, and an error of no
+// class otherwise: the request itself was wrong.
+func (r *Remote) StatusError(status int, message string) error {
+	text := r.clean(message)
+	if text == "" {
+		text = http.StatusText(status)
+	}
+	switch {
+	case status == http.StatusNotFound:
+		return fmt.Errorf("%w: %s: %s", ErrModelMissing, r.name, text)
+	case status == http.StatusRequestEntityTooLarge, status == http.StatusBadRequest && speaksOfContext(message):
+		return fmt.Errorf("%w: %s: %s", ErrPromptTooLong, r.name, text)
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusRequestTimeout,
+		status == http.StatusTooManyRequests, status >= 500:
+		return fmt.Errorf("%w: %s: status %d: %s", ErrModelDown, r.name, status, text)
+	}
+	return fmt.Errorf("%s refused the request: status %d: %s", r.name, status, text)
+}
+
+func speaksOfContext(message string) bool {
+	m := strings.ToLower(message)
+	return strings.Contains(m, "context length") || strings.Contains(m, "context_length") ||
+		strings.Contains(m, "context window") || strings.Contains(m, "maximum context") || strings.Contains(m, "too many tokens")
+}
+
+// Error returns the error for a call that ended without a status: the context's
+// own error when that ended it, ErrModelDown otherwise.
+func (r *Remote) Error(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", r.name, ctx.Err())
+	}
+	if speaksOfContext(err.Error()) {
+		return fmt.Errorf("%w: %s: %s", ErrPromptTooLong, r.name, r.clean(err.Error()))
+	}
+	var u *url.Error
+	if errors.As(err, &u) { // it quotes the address
+		err = u.Err
+	}
+	text := err.Error()
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, errIdle):
+		text = fmt.Sprintf("nothing came for %v", r.o.Idle)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF):
+		text = "the connection broke: " + text
+	case errors.As(err, &dns):
+		text = "no such host"
+	}
+	return fmt.Errorf("%w: %s: %s", ErrModelDown, r.name, r.clean(text))
+}
+
+// Unfinished is the error for a stream that ended without the server's end mark.
+func (r *Remote) Unfinished() error {
+	return fmt.Errorf("%w: %s: the reply ended before the server said it was done", ErrModelDown, r.name)
+}
+
+// clean makes a server's words fit for a log line: one line, bounded, and
+// without the secrets, which servers like to quote.
+func (r *Remote) clean(s string) string {
+	for _, secret := range r.secrets {
+		s = strings.ReplaceAll(s, secret, "***")
+	}
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " ")
+	return cutBytes(s, maxErrorText)
+}
+
+// messageOverhead is about what a chat template adds to a message, in tokens.
+const messageOverhead = 8
+
+// CheckPrompt returns ErrPromptTooLong when a request with its reply is sure not
+// to fit a window of so many tokens, by o200k's count; 0 checks nothing. Another
+// vocabulary may need more tokens: the server has the last word.
+func CheckPrompt(q ChatRequest, window int) error {
+	if window <= 0 {
+		return nil
+	}
+	n := countTokens(q.System) + messageOverhead
+	for _, m := range q.Messages {
+		n += countTokens(m.Content) + messageOverhead
+	}
+	if n >= window {
+		return fmt.Errorf("%w: about %d tokens for a window of %d", ErrPromptTooLong, n, window)
+	}
+	return nil
+}
+
+// CheckTexts refuses what no server makes a vector of: empty texts, which some
+// leave out of their answer so that the vectors shift.
+func CheckTexts(texts []string) error {
+	for i, s := range texts {
+		if strings.TrimSpace(s) == "" {
+			return fmt.Errorf("text %d of %d to embed is empty", i, len(texts))
+		}
+	}
+	return nil
+}
+
+// CheckVectors holds a server to the promise of Embedder.Embed: as many vectors
+// as texts, of dim numbers each (any, but the same, when dim is 0), finite and
+// not all zero. The error wraps ErrModelDown: the server does not do its work.
+func (r *Remote) CheckVectors(vectors [][]float32, texts, dim int) error {
+	if len(vectors) != texts {
+		return fmt.Errorf("%w: %s: %d vectors for %d texts", ErrModelDown, r.name, len(vectors), texts)
+	}
+	for i, v := range vectors {
+		if dim == 0 {
+			dim = len(v)
+		}
+		if len(v) != dim || dim == 0 {
+			return fmt.Errorf("%w: %s: vector %d has %d numbers instead of %d", ErrModelDown, r.name, i, len(v), dim)
+		}
+		zero := true
+		for _, x := range v {
+			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+				return fmt.Errorf("%w: %s: vector %d is not finite", ErrModelDown, r.name, i)
+			}
+			zero = zero && x == 0
+		}
+		if zero {
+			return fmt.Errorf("%w: %s: vector %d is all zero", ErrModelDown, r.name, i)
+		}
+	}
+	return nil
+}
