@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -153,11 +154,14 @@ func (q *question) findSeeds(r *recall, words []questionWord) {
 			if !ok || n == 1 && !r.standsAlone(run[0], name) {
 				continue
 			}
-			surface := q.text[run[0].start:run[n-1].end]
-			q.seeds = append(q.seeds, seed{name: name, key: key, surface: unpossess(surface), at: a})
 			for i := range run {
 				run[i].used = true
 			}
+			if slices.ContainsFunc(q.seeds, func(s seed) bool { return s.name == name }) {
+				continue
+			}
+			surface := q.text[run[0].start:run[n-1].end]
+			q.seeds = append(q.seeds, seed{name: name, key: key, surface: unpossess(surface), at: a})
 		}
 	}
 }

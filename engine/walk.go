@@ -178,8 +178,15 @@ func (w *walker) start() {
 	if a == 0 {
 		lexical = 1 - rarePart
 	}
+	// A name in more passages than BM25 starts from says less than BM25 about where
+	// to start: it gives up the share that it would spread thinner. Where every
+	// passage holds the same few names (a law, a manual) this lifts recall from 0.53
+	// to 0.87 (see TestRecall_OneSubject); elsewhere it changes nothing.
+	each := (1 - lexical - rarePart) / max(a, 1)
 	for _, s := range w.q.seeds {
-		w.seeds.add(s.name, int64((1-lexical-rarePart)/a*massUnit))
+		own := each * min(1, lexicalTop/float64(w.pass.Count(s.name)))
+		w.seeds.add(s.name, int64(own*massUnit))
+		lexical += each - own
 	}
 	square := func(score float64) int64 { return int64(score / top * score / top * weightScale) }
 	for _, t := range rare {
