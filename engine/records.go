@@ -3,6 +3,7 @@ package engine
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -25,9 +26,9 @@ const (
 	kindList         = 'L' // status1 created8 doc16 -> (); status 0 lists all
 	kindTrack        = 'T' // len1 track doc16 -> ()
 	kindAnswer       = 'A' // sha32 -> stored model answer
-	kindAnswerDoc    = 'a' // doc16 sha32 -> (); the documents an answer was asked for
-	kindAnswerUse    = 'b' // sha32 doc16 -> (); the same, by answer
-	kindAnswerAge    = 'B' // time8 sha32 -> size4; oldest first
+	kindAnswerDoc    = 'a' // doc16 gen8 sha32 -> (); the answers that a version asked for
+	kindAnswerUse    = 'b' // sha32 doc16 gen8 -> (); the same, by answer
+	kindAnswerAge    = 'B' // time8 sha32 -> (); oldest first
 	kindProfile      = 'P' // space1 sha16(name) -> profile vector and the hash of its text
 )
 
@@ -42,10 +43,27 @@ func keyOf(docID string) docKey {
 	return docKey(h[:16])
 }
 
+// MarshalText writes the key in hexadecimal.
+func (k docKey) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, k[:]), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (k *docKey) UnmarshalText(b []byte) error {
+	if len(b) != 2*len(k) {
+		return fmt.Errorf("document key of %d digits", len(b))
+	}
+	_, err := hex.Decode(k[:], b)
+	return err
+}
+
 // version names one generation of one document: what its chunk records start with.
 type version struct {
 	doc docKey
 	gen uint64
+}
+
+// names reports whether the document still has that generation.
+func (d *documentRecord) names(gen uint64) bool {
+	return gen != 0 && (d.Visible == gen || d.Pending == gen)
 }
 
 func (v version) prefix() []byte {
@@ -74,54 +92,78 @@ func parseChunkKey(rest []byte) (chunkRef, error) {
 
 // kbState is the one record that is written by every visible change.
 type kbState struct {
-	// Generation rises with every visible change and with every version begun,
-	// so that a version's number is never used twice.
+	// Generation rises by one with every visible change; kindTouched says which
+	// document each change was about.
 	Generation uint64 `json:"generation"`
-	// Touched is the oldest generation that kindTouched still has.
+	// Versions is the last number given to a version of a document, so that no
+	// number is used twice. Versions are begun long before they are visible.
+	Versions uint64 `json:"versions"`
+	// TouchedFrom is the oldest generation that kindTouched still has.
 	TouchedFrom uint64         `json:"touched_from"`
 	Embedder    string         `json:"embedder,omitempty"` // pinned at the first document
-	Dim         int            `json:"dim,omitempty"`
+	Dim         int            `json:"dim,omitempty"`      // pinned at the first vector
 	Documents   map[Status]int `json:"documents"`
 	Chunks      int            `json:"chunks"`        // visible ones
-	Bytes       int64          `json:"content_bytes"` // of all documents
+	Bytes       int64          `json:"content_bytes"` // of all documents, as they are shown
 	AnswerBytes int64          `json:"answer_bytes"`
+	Profiles    uint64         `json:"profiles,omitempty"` // the profile job that waits, 0 when none does
 }
 
-// documentRecord is a document in the store. Visible is the generation readers
-// see, 0 when none; Pending is the generation being made, 0 when none.
-type documentRecord struct {
-	ID         string         `json:"id"`
-	FilePath   string         `json:"file_path"`
-	Name       string         `json:"name,omitempty"`
-	Title      string         `json:"title,omitempty"`
-	Status     Status         `json:"status"`
-	Summary    string         `json:"summary"`
-	Hash       string         `json:"hash"` // SHA-256 of the content, hex
-	Length     int            `json:"length"`
-	Metadata   map[string]any `json:"metadata,omitempty"`
-	TrackID    string         `json:"track"`
-	Visible    uint64         `json:"visible,omitempty"`
-	Pending    uint64         `json:"pending,omitempty"`
-	Chunks     int            `json:"chunks"` // of the visible generation
-	Entities   int            `json:"entities"`
-	Relations  int            `json:"relations"`
-	Error      string         `json:"error,omitempty"`
-	Created    time.Time      `json:"created"`
-	Updated    time.Time      `json:"updated"`
-	JobSeq     uint64         `json:"job,omitempty"`         // of Pending
-	PendingDoc *pendingUpdate `json:"pending_doc,omitempty"` // what an update will change when it becomes visible
-}
-
-// pendingUpdate is the new face of a document that stays visible as it was
-// until its new generation is.
-type pendingUpdate struct {
+// face is what an input says of a document beside its text.
+type face struct {
 	FilePath string         `json:"file_path"`
 	Name     string         `json:"name,omitempty"`
-	Summary  string         `json:"summary"`
-	Hash     string         `json:"hash"`
+	Summary  string         `json:"summary,omitempty"`
+	Hash     string         `json:"hash"` // SHA-256 of the content, hex
 	Length   int            `json:"length"`
 	Metadata map[string]any `json:"metadata,omitempty"`
 }
+
+// title is the title that the metadata gives, "" when they give none.
+func (f *face) title() string {
+	s, _ := f.Metadata["title"].(string)
+	return s
+}
+
+// documentRecord is a document in the store. Visible is the generation readers
+// see, 0 when none; Pending is the generation being made, 0 when none. Pending
+// stays on a failed or cancelled document: a retry goes on where it stopped.
+type documentRecord struct {
+	ID string `json:"id"`
+	face
+	Title     string    `json:"title,omitempty"` // of the visible generation
+	Status    Status    `json:"status"`
+	TrackID   string    `json:"track"`
+	Visible   uint64    `json:"visible,omitempty"`
+	Pending   uint64    `json:"pending,omitempty"`
+	Chunks    int       `json:"chunks,omitempty"` // of the visible generation
+	Entities  int       `json:"entities,omitempty"`
+	Relations int       `json:"relations,omitempty"`
+	Extractor string    `json:"extractor,omitempty"` // identity behind the visible contributions
+	Error     string    `json:"error,omitempty"`
+	Created   time.Time `json:"created"`
+	Updated   time.Time `json:"updated"`
+
+	JobSeq uint64 `json:"job,omitempty"` // the one job that may write Pending; the fence of delete and replace
+	// PendingDoc is what an update will make of the document when it becomes
+	// visible; until then readers see the document as it was.
+	PendingDoc *face `json:"pending_doc,omitempty"`
+	// How far Pending has come, for a restart and for those who watch.
+	PendingChunks    int    `json:"pending_chunks,omitempty"`
+	PendingDone      int    `json:"pending_done,omitempty"`
+	PendingExtractor string `json:"pending_extractor,omitempty"`
+}
+
+// next is the face that was accepted last: the pending one, if there is one.
+func (d *documentRecord) next() *face {
+	if d.PendingDoc != nil {
+		return d.PendingDoc
+	}
+	return &d.face
+}
+
+// created is the document's place in the lists, in nanoseconds.
+func (d *documentRecord) created() uint64 { return uint64(d.Created.UnixNano()) }
 
 func marshalRecord(v any) []byte {
 	b, err := json.Marshal(v)
@@ -343,4 +385,16 @@ func (r *reader) float() float64 {
 	f := math.Float64frombits(binary.LittleEndian.Uint64(r.b))
 	r.b = r.b[8:]
 	return f
+}
+
+// print is a hash of what is embedded and extracted from: text and headings.
+func (c *chunkRecord) print() [16]byte {
+	h := sha256.New()
+	b := make([]byte, 0, 256)
+	for _, x := range c.Heading {
+		b = appendString(b, x)
+	}
+	h.Write(binary.AppendUvarint(b, uint64(len(c.Heading))))
+	h.Write([]byte(c.Text))
+	return [16]byte(h.Sum(nil)[:16])
 }

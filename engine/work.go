@@ -1,0 +1,724 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime/debug"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sync/errgroup"
+
+	"alcove/tenancy"
+)
+
+const (
+	// groupBytes is how much of chunk records one transaction takes.
+	groupBytes = 1_000_000
+	// sweepBatch is how many records one transaction of a sweep removes.
+	sweepBatch = 4000
+	// A document above largeDocument bytes is worked on by at most
+	// largeDocuments workers at a time: its text is in memory several times over.
+	largeDocument  = 1 << 20
+	largeDocuments = 2
+
+	maxCauseChars       = 500
+	maxTitleBytes       = 512
+	maxMentionName      = 512 // of an entity, LightRAG's bound
+	maxMentionBytes     = 8 << 10
+	maxContributionSize = 200 << 10 // keeps the record under the store's 256 KiB
+)
+
+// workOn does one job. It returns errLater when the store would not have it now
+// and nil when the job is over or its knowledge base gone.
+func (e *Engine) workOn(ctx context.Context, ref tenancy.JobRef, r *running) error {
+	space, err := e.o.Store.Resume(ctx, ref)
+	if err != nil {
+		return e.workError(ref, err)
+	}
+	var j job
+	err = space.View(ctx, func(tx *tenancy.Tx) error {
+		b, err := tx.Job(ref)
+		if err != nil {
+			return err
+		}
+		return unmarshalRecord("job", b, &j)
+	})
+	if errors.Is(err, tenancy.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return e.workError(ref, err)
+	}
+	if len(j.Sweep) > 0 {
+		return e.workError(ref, e.sweepJob(ctx, space, ref, j.Sweep))
+	}
+	if j.Profiles {
+		return e.workError(ref, e.profileJob(ctx, space, ref))
+	}
+	in := &ingest{eng: e, space: space, ref: ref, run: r, v: version{j.Doc, j.Gen}}
+	e.queue.working(r, space.ID(), in.v)
+	err = in.do(ctx)
+	switch {
+	case err == nil:
+		e.queue.stats.processed.Add(1)
+		return nil
+	case e.queue.ctx.Err() != nil:
+		return nil // closing: the job goes on at the next start
+	case errors.Is(err, errSuperseded), ctx.Err() != nil:
+		err = in.end()
+	case !transient(err):
+		err = in.fail(err)
+	}
+	return e.workError(ref, err)
+}
+
+// transient reports whether the store may take later what it refused now.
+func transient(err error) bool {
+	for _, x := range []error{tenancy.ErrDiskFull, tenancy.ErrPaused, tenancy.ErrTenantSuspended, tenancy.ErrClosed, tenancy.ErrKBGone} {
+		if errors.Is(err, x) {
+			return true
+		}
+	}
+	return false
+}
+
+// workError turns what stopped a job into what the queue does about it.
+func (e *Engine) workError(ref tenancy.JobRef, err error) error {
+	if err == nil || errors.Is(err, tenancy.ErrKBGone) || e.queue.ctx.Err() != nil {
+		return nil
+	}
+	e.o.Logger.Warn("work is put off", "scope", ref.Tenant()+"/"+ref.KB(), "job", ref.Seq, "error", err)
+	return fmt.Errorf("%w: %w", errLater, err)
+}
+
+// cause is an error as a document's record keeps it.
+func cause(err error) string {
+	s := strings.ToValidUTF8(err.Error(), "\uFFFD")
+	if utf8.RuneCountInString(s) > maxCauseChars {
+		s = string([]rune(s)[:maxCauseChars]) + "..."
+	}
+	return s
+}
+
+// sweepJob removes the records of versions that nothing names.
+func (e *Engine) sweepJob(ctx context.Context, space *tenancy.Space, ref tenancy.JobRef, versions []jobVersion) error {
+	for {
+		next := 0
+		err := e.change(ctx, space, func(c *change) error {
+			next = 0
+			for n := 0; next < len(versions); next++ {
+				v := version{versions[next].Doc, versions[next].Gen}
+				d, err := readDocument(c.tx, v.doc)
+				if err == nil && d.names(v.gen) {
+					continue
+				}
+				if err != nil && !errors.Is(err, ErrNotFound) {
+					return err
+				}
+				m, err := c.sweep(v, sweepBatch-n)
+				if err != nil {
+					return err
+				}
+				if n += m; n >= sweepBatch {
+					return nil
+				}
+			}
+			return c.tx.EndJob(ref)
+		})
+		if err != nil {
+			return fmt.Errorf("sweep: %w", err)
+		}
+		if versions = versions[next:]; len(versions) == 0 {
+			e.queue.stats.swept.Add(1)
+			return nil
+		}
+	}
+}
+
+// ingest is the work on one version of one document.
+type ingest struct {
+	eng   *Engine
+	space *tenancy.Space
+	ref   tenancy.JobRef
+	run   *running
+	v     version
+
+	doc     *documentRecord // as the work found it
+	face    *face           // what the version will make of it
+	title   string
+	summary string    // for a call that was too large to bring one
+	known   *reusable // chunks of the version that readers see, nil when there is none
+	same    bool      // contributions of known chunks hold for this version too
+
+	total     int
+	entities  map[uint64]struct{} // prints of the names met so far
+	relations map[uint64]struct{}
+	buffer    []*chunkWork // made but not committed
+	size      int          // bytes of buffer
+}
+
+// chunkWork is one chunk on its way through the models.
+type chunkWork struct {
+	ord       uint32
+	rec       *chunkRecord
+	vector    []byte
+	said      contribution
+	extracted bool
+	encoded   [2][]byte // chunk and contribution records
+}
+
+// do makes the version and shows it. It returns errSuperseded when the document
+// is not waiting for this job any more.
+func (in *ingest) do(ctx context.Context) error {
+	content, err := in.open(ctx)
+	if err != nil {
+		return err
+	}
+	if len(content) > largeDocument {
+		select {
+		case in.eng.queue.memory <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		defer func() { <-in.eng.queue.memory }()
+	}
+	chunks, err := in.parse(ctx, content)
+	if err != nil {
+		return err
+	}
+	in.total = len(chunks)
+	in.entities, in.relations = map[uint64]struct{}{}, map[uint64]struct{}{}
+	todo, err := in.resume(ctx, chunks)
+	if err != nil {
+		return err
+	}
+	for len(todo) > 0 {
+		group := todo[:min(len(todo), in.eng.groupChunks())]
+		todo = todo[len(group):]
+		if err := in.make(ctx, group); err != nil {
+			return err
+		}
+		for _, w := range group {
+			if n := w.bytes(); in.size+n > groupBytes {
+				if err := in.commit(ctx, false); err != nil {
+					return err
+				}
+			}
+			in.buffer = append(in.buffer, w)
+			in.size += w.bytes()
+		}
+		if len(todo) > 0 {
+			if err := in.commit(ctx, false); err != nil {
+				return err
+			}
+		}
+	}
+	return in.commit(ctx, true)
+}
+
+// groupChunks is how many chunks go through the models between two commits. With
+// a language model a group is small, so that progress shows and little is lost.
+func (e *Engine) groupChunks() int {
+	if e.o.Chatter != nil {
+		return min(e.o.EmbedBatch, 4*e.o.ModelConcurrency)
+	}
+	return e.o.EmbedBatch
+}
+
+func (w *chunkWork) bytes() int { return len(w.encoded[0]) + len(w.vector) + len(w.encoded[1]) + 3*64 }
+
+// open reads what the job is about.
+func (in *ingest) open(ctx context.Context) (content []byte, err error) {
+	err = in.space.View(ctx, func(tx *tenancy.Tx) error {
+		if in.doc, err = stillMine(tx, in.ref, in.v); err != nil {
+			return err
+		}
+		in.face = in.doc.next()
+		if content, err = readContent(tx, in.v, in.face.Length); err != nil {
+			return err
+		}
+		if in.doc.Visible != 0 {
+			in.known, err = knownChunks(tx, version{in.v.doc, in.doc.Visible})
+		}
+		return err
+	})
+	return content, err
+}
+
+// stillMine returns the document of a job, errSuperseded when it was deleted,
+// replaced or cancelled since the job was made.
+func stillMine(tx *tenancy.Tx, ref tenancy.JobRef, v version) (*documentRecord, error) {
+	d, err := readDocument(tx, v.doc)
+	if errors.Is(err, ErrNotFound) {
+		return nil, errSuperseded
+	}
+	if err != nil {
+		return nil, err
+	}
+	if d.JobSeq != ref.Seq || d.Pending != v.gen {
+		return nil, errSuperseded
+	}
+	return d, nil
+}
+
+// parse reads and cuts the text. A panic of a parser is that document's failure.
+func (in *ingest) parse(ctx context.Context, content []byte) (chunks []chunkRecord, err error) {
+	defer recovered(&err, "reading the document")
+	p, err := in.eng.o.Parser.Parse(ctx, in.face.Name, content)
+	if err != nil {
+		return nil, err
+	}
+	if in.face.Summary == "" {
+		in.summary = summarize(content)
+	}
+	in.title = in.face.title()
+	if in.title == "" {
+		in.title = p.Title
+	}
+	in.title = clip(in.title, maxTitleBytes)
+	in.same = in.known != nil && in.doc.Title == in.title && in.doc.Extractor == in.eng.o.Extractor.Identity()
+	return chunkDocument(p, in.eng.o.ChunkTokens, in.eng.o.ChunkOverlap, in.eng.o.MaxChunks)
+}
+
+// errPanicked marks the failure of code that panicked; trying again is no use.
+var errPanicked = errors.New("internal error")
+
+func recovered(err *error, doing string) {
+	if r := recover(); r != nil {
+		*err = &panicError{fmt.Errorf("%w while %s: %v", errPanicked, doing, r), debug.Stack()}
+	}
+}
+
+// panicError keeps the stack for the log, out of the message that users see.
+type panicError struct {
+	error
+	stack []byte
+}
+
+func (e *panicError) Unwrap() error { return e.error }
+
+// clip cuts a text to at most n bytes of valid UTF-8.
+func clip(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+// resume returns the chunks that are still to be made. What an interrupted run
+// left is kept, unless the text would be cut or read differently now.
+func (in *ingest) resume(ctx context.Context, chunks []chunkRecord) ([]*chunkWork, error) {
+	done := map[uint32]bool{}
+	if in.doc.PendingDone > 0 {
+		fits := in.doc.PendingExtractor == in.eng.o.Extractor.Identity() && in.doc.PendingChunks == len(chunks)
+		err := in.space.View(ctx, func(tx *tenancy.Tx) error {
+			return tx.Scan(kindChunk, tenancy.Scan{Prefix: in.v.prefix()}, func(rest, value []byte) error {
+				ref, err := parseChunkKey(rest)
+				if err != nil {
+					return err
+				}
+				c, err := decodeChunk(value)
+				if err != nil {
+					return err
+				}
+				if !fits || int(ref.ord) >= len(chunks) || c.print() != chunks[ref.ord].print() {
+					fits = false
+					return tenancy.ErrStop
+				}
+				x, err := tx.Get(kindContribution, rest)
+				if err != nil {
+					return fmt.Errorf("contribution of chunk %d: %w", ref.ord, err)
+				}
+				said, err := decodeContribution(x)
+				if err != nil {
+					return err
+				}
+				in.count(&said)
+				done[ref.ord] = true
+				return nil
+			})
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !fits {
+			clear(done)
+			clear(in.entities)
+			clear(in.relations)
+			if err := in.restart(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
+	todo := make([]*chunkWork, 0, len(chunks)-len(done))
+	for i := range chunks {
+		if !done[uint32(i)] {
+			todo = append(todo, &chunkWork{ord: uint32(i), rec: &chunks[i]})
+		}
+	}
+	return todo, nil
+}
+
+// restart removes what an earlier run made of the version, except the content.
+func (in *ingest) restart(ctx context.Context) error {
+	for more := true; more; {
+		err := in.eng.change(ctx, in.space, func(c *change) error {
+			d, err := stillMine(c.tx, in.ref, in.v)
+			if err != nil {
+				return err
+			}
+			n, err := c.sweepKinds(in.v, sweepBatch, kindChunk, kindVector, kindContribution)
+			if err != nil {
+				return err
+			}
+			more = n >= sweepBatch
+			d.PendingDone, d.PendingChunks, d.PendingExtractor = 0, 0, ""
+			return c.put(in.v.doc, d)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// make takes a group of chunks through the models: vectors in one call, then
+// what each chunk says, several at a time.
+func (in *ingest) make(ctx context.Context, group []*chunkWork) error {
+	if in.known != nil {
+		err := in.space.View(ctx, func(tx *tenancy.Tx) error {
+			if _, err := stillMine(tx, in.ref, in.v); err != nil {
+				return err // the version that is drawn from may be gone too
+			}
+			for _, w := range group {
+				if err := in.known.fill(tx, w, in.same); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := in.embed(ctx, group); err != nil {
+		return fmt.Errorf("embed: %w", err)
+	}
+	if err := in.extract(ctx, group); err != nil {
+		return fmt.Errorf("extract: %w", err)
+	}
+	for _, w := range group {
+		in.count(&w.said)
+		w.encoded = [2][]byte{w.rec.encode(), w.said.encode()}
+	}
+	return nil
+}
+
+func (in *ingest) count(said *contribution) {
+	for _, e := range said.Entities {
+		in.entities[print(EntityID(e.Name))] = struct{}{}
+	}
+	for _, r := range said.Relations {
+		a, b := EntityID(r.Source), EntityID(r.Target)
+		in.relations[print(min(a, b), max(a, b))] = struct{}{}
+	}
+}
+
+func (in *ingest) embed(ctx context.Context, group []*chunkWork) error {
+	var texts []string
+	var into []*chunkWork
+	for _, w := range group {
+		if w.vector == nil {
+			texts = append(texts, w.rec.Text)
+			into = append(into, w)
+		}
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	var vectors [][]float32
+	call := func() (err error) {
+		defer recovered(&err, "embedding")
+		vectors, err = in.eng.o.Embedder.Embed(ctx, texts)
+		if err == nil {
+			err = checkVectors(vectors, len(texts))
+		}
+		return err
+	}
+	err := in.try(ctx, func() error {
+		if in.eng.o.Embedder.Pure() {
+			return call() // no server to spare
+		}
+		return in.eng.model(ctx, call)
+	})
+	if err != nil {
+		return err
+	}
+	for i, w := range into {
+		w.vector = encodeVector(vectors[i])
+	}
+	return nil
+}
+
+// checkVectors refuses what no search could use.
+func checkVectors(vectors [][]float32, n int) error {
+	if len(vectors) != n {
+		return fmt.Errorf("the embedding model gave %d vectors for %d texts", len(vectors), n)
+	}
+	for i, v := range vectors {
+		if len(v) == 0 || len(v) != len(vectors[0]) {
+			return fmt.Errorf("the embedding model gave vectors of %d and %d numbers", len(vectors[0]), len(v))
+		}
+		var sum float64
+		for _, x := range v {
+			sum += float64(x) * float64(x)
+		}
+		if !(sum > 0) || math.IsInf(sum, 0) {
+			return fmt.Errorf("the embedding model gave vector %d with no direction", i)
+		}
+	}
+	return nil
+}
+
+func (in *ingest) extract(ctx context.Context, group []*chunkWork) error {
+	one := func(ctx context.Context, w *chunkWork) error {
+		return in.try(ctx, func() error {
+			return in.eng.model(ctx, func() (err error) {
+				defer recovered(&err, "extracting")
+				x, err := in.eng.o.Extractor.Extract(in.eng.withAnswers(ctx, in.space, in.v), Passage{
+					Title: in.title, Heading: w.rec.Heading, Text: w.rec.Text,
+				})
+				if err == nil {
+					w.said, w.extracted = contributionOf(x), true
+				}
+				return err
+			})
+		})
+	}
+	if len(group) == 1 {
+		if group[0].extracted {
+			return nil
+		}
+		return one(ctx, group[0])
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(in.eng.o.ModelConcurrency)
+	for _, w := range group {
+		if !w.extracted {
+			g.Go(func() error { return one(ctx, w) })
+		}
+	}
+	return g.Wait()
+}
+
+// contributionOf keeps of an extraction what is fit to be stored: texts valid and
+// bounded, weights positive and finite. What is over the bound of a record is
+// left out from the end.
+func contributionOf(x Extraction) contribution {
+	var c contribution
+	for _, e := range x.Entities {
+		c.Entities = append(c.Entities, EntityMention{
+			Name: clip(e.Name, maxMentionName), Type: clip(e.Type, maxMentionName), Description: clip(e.Description, maxMentionBytes),
+		})
+	}
+	for _, r := range x.Relations {
+		if !(r.Weight > 0) || math.IsInf(r.Weight, 0) {
+			r.Weight = 1
+		}
+		c.Relations = append(c.Relations, RelationMention{
+			Source: clip(r.Source, maxMentionName), Target: clip(r.Target, maxMentionName),
+			Keywords: clip(r.Keywords, maxMentionName), Description: clip(r.Description, maxMentionBytes), Weight: r.Weight,
+		})
+	}
+	for len(c.encode()) > maxContributionSize {
+		if len(c.Relations) > 0 {
+			c.Relations = c.Relations[:len(c.Relations)/2]
+		} else {
+			c.Entities = c.Entities[:len(c.Entities)/2]
+		}
+	}
+	return c
+}
+
+// try calls f again after a pause while it fails in a way that may pass.
+func (in *ingest) try(ctx context.Context, f func() error) error {
+	wait := in.eng.o.RetryBase
+	for n := 1; ; n++ {
+		err := f()
+		if err == nil {
+			if n > 1 {
+				in.eng.queue.trying(in.run, 0, nil)
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		for _, final := range []error{ErrModelMissing, ErrPromptTooLong, ErrNoModel, errSuperseded, errPanicked} {
+			if errors.Is(err, final) {
+				return err
+			}
+		}
+		if n >= in.eng.o.ChunkAttempts || transient(err) {
+			return err
+		}
+		in.eng.queue.trying(in.run, n, err)
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+		wait *= 2
+	}
+}
+
+// commit stores the chunks made so far. The last commit also makes the version
+// the one that readers see, which is as quick for a large document as for a
+// small one.
+func (in *ingest) commit(ctx context.Context, last bool) error {
+	err := in.eng.change(ctx, in.space, func(c *change) error {
+		d, err := stillMine(c.tx, in.ref, in.v)
+		if err != nil {
+			return err
+		}
+		if err := in.store(c); err != nil {
+			return err
+		}
+		d.PendingDone += len(in.buffer)
+		if last {
+			return in.finish(c, d)
+		}
+		d.PendingChunks, d.PendingExtractor = in.total, in.eng.o.Extractor.Identity()
+		if err := c.status(in.v.doc, d, StatusProcessing); err != nil {
+			return err
+		}
+		return c.put(in.v.doc, d)
+	})
+	if err != nil {
+		return err
+	}
+	in.buffer, in.size = in.buffer[:0], 0
+	return nil
+}
+
+// store writes the records of the chunks in hand.
+func (in *ingest) store(c *change) error {
+	if err := c.pin(in.eng.o.Embedder.Model()); err != nil {
+		return err
+	}
+	for _, w := range in.buffer {
+		if dim := len(w.vector) / 4; c.st.Dim == 0 {
+			c.st.Dim = dim
+		} else if c.st.Dim != dim {
+			return fmt.Errorf("%w: made with %s (%d dimensions), the model now gives %d", ErrEmbeddingPinned, c.st.Embedder, c.st.Dim, dim)
+		}
+		key := in.v.key(w.ord)
+		for _, r := range []struct {
+			kind  byte
+			value []byte
+		}{{kindChunk, w.encoded[0]}, {kindVector, w.vector}, {kindContribution, w.encoded[1]}} {
+			if err := c.tx.Set(r.kind, key, r.value); err != nil {
+				return fmt.Errorf("store chunk %d: %w", w.ord, err)
+			}
+		}
+	}
+	return nil
+}
+
+// finish makes the version visible and ends the job.
+func (in *ingest) finish(c *change, d *documentRecord) error {
+	if d.PendingDone != in.total {
+		return fmt.Errorf("%w: %d of %d chunks were made", ErrDamaged, d.PendingDone, in.total)
+	}
+	old := version{in.v.doc, d.Visible}
+	if d.Visible != 0 {
+		c.st.Chunks -= d.Chunks
+	}
+	if d.PendingDoc != nil {
+		c.st.Bytes += int64(d.PendingDoc.Length - d.Length)
+		d.face = *d.PendingDoc
+	}
+	if d.Summary == "" {
+		d.Summary = in.summary
+	}
+	d.Title, d.Extractor = in.title, in.eng.o.Extractor.Identity()
+	d.Visible, d.Chunks, d.Entities, d.Relations = in.v.gen, in.total, len(in.entities), len(in.relations)
+	d.Pending, d.JobSeq, d.PendingDoc, d.Error = 0, 0, nil, ""
+	d.PendingChunks, d.PendingDone, d.PendingExtractor = 0, 0, ""
+	if err := c.status(in.v.doc, d, StatusProcessed); err != nil {
+		return err
+	}
+	if err := c.show(in.v, in.total); err != nil {
+		return err
+	}
+	if err := c.put(in.v.doc, d); err != nil {
+		return err
+	}
+	if err := c.drop(old); err != nil {
+		return err
+	}
+	if err := c.tx.EndJob(in.ref); err != nil {
+		return err
+	}
+	return c.tx.Audit("document.process", "document", d.ID, nil)
+}
+
+// fail ends the job with the cause in the document's record; a retry goes on
+// from what is stored.
+func (in *ingest) fail(why error) error {
+	attrs := []any{"scope", in.ref.Tenant() + "/" + in.ref.KB(), "doc", fmt.Sprintf("%x", in.v.doc), "error", why}
+	var p *panicError
+	if errors.As(why, &p) {
+		attrs = append(attrs, "stack", string(p.stack))
+	}
+	in.eng.o.Logger.Warn("document failed", attrs...)
+	err := in.eng.change(in.eng.queue.ctx, in.space, func(c *change) error {
+		d, err := stillMine(c.tx, in.ref, in.v)
+		if err != nil {
+			return err
+		}
+		d.JobSeq, d.Error = 0, cause(why)
+		if err := c.status(in.v.doc, d, StatusFailed); err != nil {
+			return err
+		}
+		if err := c.put(in.v.doc, d); err != nil {
+			return err
+		}
+		return c.tx.EndJob(in.ref)
+	})
+	if errors.Is(err, errSuperseded) {
+		return in.end()
+	}
+	if err == nil {
+		in.eng.queue.stats.failed.Add(1)
+	}
+	return err
+}
+
+// end ends the job of a document that is not waiting for it any more.
+func (in *ingest) end() error {
+	err := in.space.Commit(in.eng.queue.ctx, func(tx *tenancy.Tx) error {
+		_, err := stillMine(tx, in.ref, in.v)
+		if err == nil {
+			return errors.New("interrupted without being superseded")
+		}
+		if !errors.Is(err, errSuperseded) {
+			return err
+		}
+		return tx.EndJob(in.ref)
+	})
+	if err == nil {
+		in.eng.queue.stats.cancelled.Add(1)
+	}
+	return err
+}
