@@ -1,0 +1,322 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"alcove/engine"
+	"alcove/tenancy"
+)
+
+// every is all permissions that a key can hold.
+var every = []tenancy.Permission{
+	tenancy.PermTenantManage, tenancy.PermTenantMembers, tenancy.PermTenantBilling,
+	tenancy.PermKBCreate, tenancy.PermKBDelete, tenancy.PermKBManage, tenancy.PermKBAccess,
+	tenancy.PermDocumentCreate, tenancy.PermDocumentUpdate, tenancy.PermDocumentDelete,
+	tenancy.PermDocumentRead, tenancy.PermQueryRun,
+}
+
+// onTenant is asked of a tenant as a whole; the rest of one knowledge base.
+func onTenant(p right) bool {
+	return slices.Contains([]tenancy.Permission{tenancy.PermTenantManage, tenancy.PermTenantMembers, tenancy.PermTenantBilling, tenancy.PermKBCreate}, tenancy.Permission(p))
+}
+
+// fill puts ids into a pattern.
+func fill(pattern, tenant, kb string) string {
+	return strings.NewReplacer(":tenant", tenant, ":kb", kb, ":doc", "doc-1", ":track", "insert_1", ":key", "abcdefghijklmnop").Replace(pattern)
+}
+
+// knock asks for a route with a body that is well formed and says nothing.
+func (h *house) knock(credential string, line route, tenant, kb string) *httptest.ResponseRecorder {
+	body := ""
+	if line.method == post || line.method == put {
+		body = "{}"
+	}
+	return h.as(credential, line.method, fill(line.pattern, tenant, kb), body, "X-Request-ID", "same")
+}
+
+// The door, for every route of the route page and every kind of caller: who has
+// no credential gets 401, who has no right gets 403 that names the right on the
+// route's line, and who has exactly that right is let in.
+func TestDoor(t *testing.T) {
+	h := newHouse(t, Options{})
+	main, other := &[]string{"main"}, &[]string{"other"}
+	foreign := h.key("beta", nil, every...)
+	elsewhere := h.key("acme", other, every...)
+	readOnly := h.key("acme", main, tenancy.PermQueryRun, tenancy.PermKBAccess)
+	whole := h.key("acme", nil, every...)
+	only := make(map[right]string)
+	lacking := make(map[right]string)
+	for _, p := range every {
+		only[right(p)] = h.key("acme", main, p)
+		lacking[right(p)] = h.key("acme", nil, slices.DeleteFunc(slices.Clone(every), func(q tenancy.Permission) bool { return q == p })...)
+	}
+
+	// What deletes the place the others knock at comes last.
+	routes := h.server.routeTable()
+	slices.SortStableFunc(routes, func(a, b route) int { return deletes(a) - deletes(b) })
+	for _, line := range routes {
+		t.Run(line.method+" "+line.pattern, func(t *testing.T) {
+			knock := func(credential string) *httptest.ResponseRecorder { return h.knock(credential, line, "acme", "main") }
+			if line.right == public {
+				require.Equal(t, 200, knock("").Code)
+				require.Equal(t, 200, knock("nonsense").Code, "a probe asks for no credential and looks at none")
+				return
+			}
+			for _, bad := range []string{"", "nonsense", "a.b.c", "sk-nonsense", "sk-" + strings.Repeat("x", 70), whole + "x"} {
+				w := knock(bad)
+				refused(t, w, 401, "UNAUTHORIZED")
+				require.Contains(t, w.Header().Get("WWW-Authenticate"), "Bearer")
+			}
+			switch {
+			case line.right == anyCaller && !strings.Contains(line.pattern, ":tenant"):
+				letIn(t, knock(readOnly))
+			case line.right == anyCaller:
+				letIn(t, knock(readOnly))
+				require.Empty(t, refused(t, knock(foreign), 403, "FORBIDDEN").Details)
+			case line.right == admin:
+				for _, key := range []string{whole, foreign, readOnly} {
+					names(t, knock(key), line.right)
+				}
+			default:
+				names(t, knock(foreign), line.right)
+				names(t, knock(lacking[line.right]), line.right)
+				if onTenant(line.right) {
+					letIn(t, knock(elsewhere))
+				} else {
+					names(t, knock(elsewhere), line.right)
+				}
+				if tenancy.Permission(line.right) != tenancy.PermQueryRun && tenancy.Permission(line.right) != tenancy.PermKBAccess {
+					names(t, knock(readOnly), line.right)
+				}
+				letIn(t, knock(only[line.right]))
+			}
+			letIn(t, knock(h.token(tenancy.TokenRequest{Subject: "root", System: true}))) // its own: one route revokes it
+		})
+	}
+}
+
+func deletes(line route) int {
+	switch {
+	case line.method != del:
+		return 0
+	case line.pattern == pathKB:
+		return 1
+	case line.pattern == pathTenant:
+		return 2
+	case line.pattern == v1+"/auth/revoke":
+		return 3
+	}
+	return 0
+}
+
+// names checks for the 403 that names the missing right.
+func names(t *testing.T, w *httptest.ResponseRecorder, p right) {
+	t.Helper()
+	body := refused(t, w, 403, "FORBIDDEN")
+	require.Equal(t, map[string]any{"required_permission": string(p)}, body.Details)
+	require.Contains(t, body.Message, string(p))
+}
+
+// letIn checks that an answer is not about who asked. What was asked may be
+// wrong: the bodies say nothing.
+func letIn(t *testing.T, w *httptest.ResponseRecorder) {
+	t.Helper()
+	require.NotContains(t, []int{401, 403, 405, 500, 503, 504}, w.Code, w.Body.String())
+	if w.Code >= 400 {
+		refused(t, w, w.Code, codeOf(t, w))
+	}
+}
+
+func codeOf(t *testing.T, w *httptest.ResponseRecorder) string {
+	t.Helper()
+	b := slices.Clone(w.Body.Bytes())
+	defer func() { w.Body.Reset(); w.Body.Write(b) }()
+	var body errorBody
+	require.NoError(t, json.Unmarshal(b, &body))
+	return body.Code
+}
+
+// A stranger learns nothing: for every route the answer about another's tenant
+// or knowledge base is the same, byte for byte and header for header, whether or
+// not it exists.
+func TestDoor_TellsAStrangerNothing(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.Add("main", "doc-1", "Ada wrote to Babbage.")
+	foreign := h.key("beta", nil, every...)
+	elsewhere := h.key("acme", &[]string{"other"}, every...)
+	for _, line := range h.server.routeTable() {
+		if !strings.Contains(line.pattern, ":tenant") {
+			continue
+		}
+		t.Run(line.method+" "+line.pattern, func(t *testing.T) {
+			there := h.knock(foreign, line, "acme", "main")
+			require.Equal(t, 403, there.Code)
+			for _, place := range [][2]string{{"acme", "nothing"}, {"nobody", "main"}, {"nobody", "nothing"}, {"6e0f7a3e-1111-4222-8333-444455556666", "main"}} {
+				same(t, there, h.knock(foreign, line, place[0], place[1]))
+			}
+			if strings.Contains(line.pattern, ":kb") {
+				there := h.knock(elsewhere, line, "acme", "main")
+				require.Equal(t, 403, there.Code)
+				same(t, there, h.knock(elsewhere, line, "acme", "nothing"))
+			}
+			// Who may know is told: the system admin finds nothing there.
+			if line.right != admin || line.method != post {
+				require.Equal(t, 404, h.knock(h.admin, line, "nobody", "main").Code)
+			}
+			// Nobody is told anything of an id in another spelling.
+			for _, id := range []string{"ACME", "{acme}", "acme%20", "urn:uuid:acme", strings.Repeat("a", 300), "6E0F7A3E-1111-4222-8333-444455556666"} {
+				require.Equal(t, 400, h.knock(foreign, line, id, "main").Code, id)
+			}
+		})
+	}
+	require.Equal(t, 1.0, h.ok(200, get, acmeMain+"/status_counts", "")["status_counts"].(map[string]any)["all"])
+}
+
+func same(t *testing.T, a, b *httptest.ResponseRecorder) {
+	t.Helper()
+	require.Equal(t, a.Code, b.Code)
+	require.Equal(t, a.Body.String(), b.Body.String())
+	require.Equal(t, a.Header(), b.Header())
+}
+
+// A route that reads cannot write, whatever its handler tries: it holds a
+// *engine.Reader, which has no such method, over a Space that refuses.
+func TestDoor_ReadersCannotWrite(t *testing.T) {
+	h := newHouse(t, Options{})
+	reader := reflect.TypeFor[*engine.Reader]()
+	for _, name := range []string{"Add", "Update", "Delete", "Retry", "Cancel"} {
+		_, ok := reader.MethodByName(name)
+		require.False(t, ok, "engine.Reader has a method %s", name)
+		_, ok = reflect.TypeFor[*engine.KB]().MethodByName(name)
+		require.True(t, ok)
+	}
+	seen := 0
+	for _, line := range h.server.routeTable() {
+		if line.right.changes() || !strings.Contains(line.pattern, ":kb") {
+			continue
+		}
+		space, err := h.Store.Enter(context.Background(), h.Admin, "acme", "main", tenancy.Permission(line.right))
+		require.NoError(t, err)
+		_, err = h.Engine.KB(space).Add(context.Background(), []engine.DocumentInput{{Content: []byte("Text.")}}, "insert")
+		require.ErrorIs(t, err, tenancy.ErrDenied, line.pattern)
+		seen++
+	}
+	require.Greater(t, seen, 10)
+}
+
+// One credential per request, in one header, once. A token in the query string
+// is none.
+func TestDoor_Credentials(t *testing.T) {
+	h := newHouse(t, Options{})
+	key := h.key("acme", nil, every...)
+	for name, head := range map[string][]string{
+		"nothing":             {},
+		"two authorizations":  {"Authorization", "Bearer " + h.admin, "Authorization", "Bearer " + h.admin},
+		"two keys":            {"X-API-Key", key, "X-API-Key", key},
+		"both":                {"X-API-Key", key, "Authorization", "Bearer " + h.admin},
+		"bad token, good key": {"X-API-Key", key, "Authorization", "Bearer a.b.c"},
+		"other scheme":        {"Authorization", "Basic " + h.admin},
+		"no scheme":           {"Authorization", h.admin},
+		"a tab":               {"Authorization", "Bearer\t" + h.admin},
+		"two blanks":          {"Authorization", "Bearer  " + h.admin},
+		"a list":              {"Authorization", "Bearer " + h.admin + ", Bearer x"},
+		"an empty token":      {"Authorization", "Bearer "},
+		"an empty key":        {"X-API-Key", ""},
+		"a token as key":      {"X-API-Key", h.admin},
+	} {
+		t.Run(name, func(t *testing.T) {
+			refused(t, ask(h.server, get, v1+"/auth/me", nil, head...), 401, "UNAUTHORIZED")
+		})
+	}
+	refused(t, ask(h.server, get, v1+"/auth/me?token="+h.admin, nil), 401, "UNAUTHORIZED")
+	require.Equal(t, 200, ask(h.server, get, v1+"/auth/me", nil, "Authorization", "bearer "+h.admin).Code)
+	require.Equal(t, 200, ask(h.server, get, v1+"/auth/me", nil, "Authorization", "Bearer "+key).Code)
+	require.Equal(t, 200, ask(h.server, get, v1+"/auth/me", nil, "X-API-Key", key).Code)
+	require.NotContains(t, h.log.String(), key)
+	require.NotContains(t, h.log.String(), h.admin)
+}
+
+// Every route is on the page once, and the page is what is served.
+func TestRoutes_Page(t *testing.T) {
+	h := newHouse(t, Options{})
+	seen := make(map[string]bool)
+	for _, line := range h.server.routeTable() {
+		id := line.method + " " + line.pattern
+		require.False(t, seen[id], id)
+		seen[id] = true
+		require.True(t, line.right.known(), id)
+		handle, _, _ := h.server.router.Lookup(line.method, fill(line.pattern, "acme", "main"))
+		require.NotNil(t, handle, id)
+		if line.right == public {
+			require.NotContains(t, line.pattern, ":")
+		}
+	}
+	require.Contains(t, seen, http.MethodPost+" "+pathQuery)
+}
+
+// The rights of the routes, once more: this list is the contract, so that a
+// slip on the route page is seen as one. {t} is a tenant, {kb} one of its
+// knowledge bases.
+const rightsOfRoutes = `
+GET /healthz: public
+GET /readyz: public
+GET /api/v1/auth/me: any caller
+POST /api/v1/auth/revoke: any caller
+POST /api/v1/tenants: system:admin
+GET /api/v1/tenants: system:admin
+GET {t}: any caller
+PUT {t}: tenant:manage
+DELETE {t}: system:admin
+POST {t}/api-keys: tenant:manage
+GET {t}/api-keys: tenant:manage
+DELETE {t}/api-keys/:key: tenant:manage
+POST {t}/knowledge-bases: kb:create
+GET {t}/knowledge-bases: any caller
+GET {kb}: kb:access
+PUT {kb}: kb:manage
+DELETE {kb}: kb:delete
+POST {kb}/documents/add: document:create
+POST {kb}/documents/text: document:create
+POST {kb}/documents/texts: document:create
+POST {kb}/documents/scan: document:create
+PUT {kb}/documents/:doc: document:update
+GET {kb}/documents: document:read
+GET {kb}/documents/:doc: document:read
+GET {kb}/documents/:doc/status: document:read
+GET {kb}/documents/:doc/chunks: document:read
+GET {kb}/documents/:doc/content: document:read
+DELETE {kb}/documents/:doc: document:delete
+POST {kb}/documents/delete: document:delete
+GET {kb}/tracks/:track: document:read
+GET {kb}/status_counts: document:read
+GET {kb}/jobs: document:read
+POST {kb}/jobs/:doc/retry: document:update
+POST {kb}/jobs/:doc/cancel: document:update
+POST {kb}/query: query:run
+POST {kb}/query/stream: query:run
+POST {kb}/query/data: query:run
+GET {kb}/graph: kb:access
+GET {kb}/graph/labels: kb:access
+GET {kb}/graph/labels/popular: kb:access
+GET {kb}/graph/entity: kb:access
+GET {kb}/graph/path: kb:access
+`
+
+func TestRoutes_Rights(t *testing.T) {
+	var page strings.Builder
+	for _, line := range newHouse(t, Options{}).server.routeTable() {
+		pattern := strings.NewReplacer(pathKB, "{kb}", pathTenant, "{t}").Replace(line.pattern)
+		fmt.Fprintf(&page, "%s %s: %s\n", line.method, pattern, line.right)
+	}
+	require.Equal(t, strings.TrimSpace(rightsOfRoutes), strings.TrimSpace(page.String()))
+}

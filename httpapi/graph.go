@@ -1,0 +1,76 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"alcove/engine"
+)
+
+func (s *Server) graph(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	depth, err := intParam(r, "max_depth")
+	if err != nil {
+		return err
+	}
+	nodes, err := intParam(r, "max_nodes")
+	if err != nil {
+		return err
+	}
+	g, err := kb.Graph(r.Context(), engine.GraphRequest{Label: r.URL.Query().Get("label"), MaxDepth: depth, MaxNodes: nodes})
+	if err != nil {
+		return err
+	}
+	return bare(w, g)
+}
+
+func (s *Server) graphLabels(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	limit, err := intParam(r, "limit")
+	if err != nil {
+		return err
+	}
+	labels, err := kb.Labels(r.Context(), r.URL.Query().Get("q"), limit)
+	if err != nil {
+		return err
+	}
+	return bare(w, labels)
+}
+
+func (s *Server) popularLabels(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	limit, err := intParam(r, "limit")
+	if err != nil {
+		return err
+	}
+	labels, err := kb.PopularLabels(r.Context(), limit)
+	if err != nil {
+		return err
+	}
+	return bare(w, labels)
+}
+
+// graphEntity and graphPath take names as query values: a name may hold a slash.
+func (s *Server) graphEntity(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	name, err := textParam(r, "name")
+	if err != nil {
+		return err
+	}
+	e, err := kb.Entity(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	return bare(w, e)
+}
+
+func (s *Server) graphPath(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	from, err := textParam(r, "from")
+	if err != nil {
+		return err
+	}
+	to, err := textParam(r, "to")
+	if err != nil {
+		return err
+	}
+	p, err := kb.Path(r.Context(), from, to)
+	if err != nil {
+		return err
+	}
+	return bare(w, p)
+}

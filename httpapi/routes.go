@@ -1,0 +1,91 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"alcove/tenancy"
+)
+
+const (
+	pathHealth = "/healthz"
+	pathReady  = "/readyz"
+
+	v1         = "/api/v1"
+	pathTenant = v1 + "/tenants/:tenant"
+	pathKBs    = pathTenant + "/knowledge-bases"
+	pathKeys   = pathTenant + "/api-keys"
+	pathKB     = pathKBs + "/:kb"
+	pathDocs   = pathKB + "/documents"
+	pathDoc    = pathDocs + "/:doc"
+	pathJobs   = pathKB + "/jobs"
+	pathQuery  = pathKB + "/query"
+	pathGraph  = pathKB + "/graph"
+)
+
+const (
+	get   = http.MethodGet
+	post  = http.MethodPost
+	put   = http.MethodPut
+	del   = http.MethodDelete
+	owner = right(tenancy.PermTenantManage)
+	admin = right(tenancy.PermSystemAdmin)
+)
+
+// routeTable is the map of the wire: every route, the right it asks for, who
+// serves it and the query parameters it knows. open shows no data; managed acts
+// through tenancy in the caller's name; reads hands out a *engine.Reader and
+// writes a *engine.KB of the one knowledge base in the path.
+func (s *Server) routeTable() []route {
+	return []route{
+		s.open(get, pathHealth, s.health),
+		s.open(get, pathReady, s.ready),
+
+		s.managed(get, v1+"/auth/me", anyCaller, s.whoAmI),
+		s.managed(post, v1+"/auth/revoke", anyCaller, s.revokeToken),
+
+		s.managed(post, v1+"/tenants", admin, s.createTenant),
+		s.managed(get, v1+"/tenants", admin, s.listTenants, "cursor", "limit"),
+		s.managed(get, pathTenant, anyCaller, s.getTenant),
+		s.managed(put, pathTenant, owner, s.updateTenant),
+		s.managed(del, pathTenant, admin, s.deleteTenant),
+
+		s.managed(post, pathKeys, owner, s.createKey),
+		s.managed(get, pathKeys, owner, s.listKeys, "cursor", "limit"),
+		s.managed(del, pathKeys+"/:key", owner, s.deleteKey),
+
+		s.managed(post, pathKBs, right(tenancy.PermKBCreate), s.createKB),
+		s.managed(get, pathKBs, anyCaller, s.listKBs, "cursor", "limit"),
+		s.managed(get, pathKB, right(tenancy.PermKBAccess), s.getKB),
+		s.managed(put, pathKB, right(tenancy.PermKBManage), s.updateKB),
+		s.managed(del, pathKB, right(tenancy.PermKBDelete), s.deleteKB),
+
+		s.writes(post, pathDocs+"/add", tenancy.PermDocumentCreate, s.addFiles),
+		s.writes(post, pathDocs+"/text", tenancy.PermDocumentCreate, s.addText),
+		s.writes(post, pathDocs+"/texts", tenancy.PermDocumentCreate, s.addTexts),
+		s.writes(post, pathDocs+"/scan", tenancy.PermDocumentCreate, s.scanFolder),
+		s.writes(put, pathDoc, tenancy.PermDocumentUpdate, s.updateDocument),
+		s.reads(get, pathDocs, tenancy.PermDocumentRead, s.listDocuments, "status", "cursor", "limit"),
+		s.reads(get, pathDoc, tenancy.PermDocumentRead, s.getDocument),
+		s.reads(get, pathDoc+"/status", tenancy.PermDocumentRead, s.documentStatus),
+		s.reads(get, pathDoc+"/chunks", tenancy.PermDocumentRead, s.documentChunks, "cursor", "limit"),
+		s.reads(get, pathDoc+"/content", tenancy.PermDocumentRead, s.documentContent),
+		s.writes(del, pathDoc, tenancy.PermDocumentDelete, s.deleteDocument, "dry_run"),
+		s.writes(post, pathDocs+"/delete", tenancy.PermDocumentDelete, s.deleteDocuments, "dry_run"),
+
+		s.reads(get, pathKB+"/tracks/:track", tenancy.PermDocumentRead, s.getTrack),
+		s.reads(get, pathKB+"/status_counts", tenancy.PermDocumentRead, s.statusCounts),
+		s.reads(get, pathJobs, tenancy.PermDocumentRead, s.listJobs),
+		s.writes(post, pathJobs+"/:doc/retry", tenancy.PermDocumentUpdate, s.retryJob),
+		s.writes(post, pathJobs+"/:doc/cancel", tenancy.PermDocumentUpdate, s.cancelJob),
+
+		s.reads(post, pathQuery, tenancy.PermQueryRun, s.query),
+		s.reads(post, pathQuery+"/stream", tenancy.PermQueryRun, s.queryStream),
+		s.reads(post, pathQuery+"/data", tenancy.PermQueryRun, s.queryData),
+
+		s.reads(get, pathGraph, tenancy.PermKBAccess, s.graph, "label", "max_depth", "max_nodes"),
+		s.reads(get, pathGraph+"/labels", tenancy.PermKBAccess, s.graphLabels, "q", "limit"),
+		s.reads(get, pathGraph+"/labels/popular", tenancy.PermKBAccess, s.popularLabels, "limit"),
+		s.reads(get, pathGraph+"/entity", tenancy.PermKBAccess, s.graphEntity, "name"),
+		s.reads(get, pathGraph+"/path", tenancy.PermKBAccess, s.graphPath, "from", "to"),
+	}
+}

@@ -1,0 +1,324 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+	"golang.org/x/net/netutil"
+
+	"alcove/engine"
+	"alcove/tenancy"
+)
+
+// Options configure a Server. Zero means the default given beside the field.
+type Options struct {
+	Store  *tenancy.Store // required
+	Engine *engine.Engine // required
+	Logger *slog.Logger   // slog.Default()
+
+	// AllowedHosts are names, besides loopback and the address the connection
+	// came in on, under which the unauthenticated pages answer.
+	AllowedHosts []string
+	// ScanFolders are the folders that /documents/scan may read, by the name
+	// callers use: "NAME" for every tenant or "TENANT/NAME" for one.
+	ScanFolders map[string]string
+
+	MaxBodyBytes    int64         // 16 MiB of JSON
+	MaxUploadBytes  int64         // 50 MiB a file
+	MaxCallBytes    int64         // 64 MiB, or MaxUploadBytes + 1 MiB if that is more: all parts of one upload
+	MaxHeldBytes    int64         // 256 MiB, or two calls if that is more, of request bodies in memory at once
+	MaxParts        int           // 100 parts of one upload
+	MaxInFlight     int           // 256 requests at once; probes do not count
+	MaxConns        int           // 1024 connections
+	MaxScanFiles    int           // 1000 files taken in by one scan
+	MaxScanBytes    int64         // 64 MiB taken in by one scan
+	MaxScanEntries  int           // 100,000 directory entries looked at by one scan
+	MinBodyRate     int64         // 10,000 bytes a second, after BodyGrace
+	HeaderTimeout   time.Duration // 5 s for the head of a request
+	BodyGrace       time.Duration // 30 s
+	WriteTimeout    time.Duration // 30 s for a caller to take one piece of an answer
+	IdleTimeout     time.Duration // 60 s between requests of a connection
+	ShutdownTimeout time.Duration // 30 s for running requests to end
+}
+
+// maxHeaderBytes bounds the head of a request.
+const maxHeaderBytes = 16 << 10
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.MaxUploadBytes == 0 {
+		o.MaxUploadBytes = 50 << 20
+	}
+	if o.MaxCallBytes == 0 { // a file that is allowed must fit with what is around it
+		o.MaxCallBytes = max(64<<20, o.MaxUploadBytes+1<<20)
+	}
+	for _, d := range []struct {
+		v   *int64
+		def int64
+	}{
+		{&o.MaxBodyBytes, 16 << 20}, {&o.MaxUploadBytes, 0}, {&o.MaxCallBytes, 0},
+		{&o.MaxHeldBytes, max(256<<20, 2*o.MaxCallBytes)}, {&o.MaxScanBytes, 64 << 20}, {&o.MinBodyRate, 10_000},
+		{(*int64)(&o.HeaderTimeout), int64(5 * time.Second)}, {(*int64)(&o.BodyGrace), int64(30 * time.Second)},
+		{(*int64)(&o.WriteTimeout), int64(30 * time.Second)}, {(*int64)(&o.IdleTimeout), int64(60 * time.Second)},
+		{(*int64)(&o.ShutdownTimeout), int64(30 * time.Second)},
+	} {
+		if *d.v < 0 {
+			return o, errors.New("a limit is negative")
+		}
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+	for _, d := range []struct {
+		v   *int
+		def int
+	}{{&o.MaxParts, 100}, {&o.MaxInFlight, 256}, {&o.MaxConns, 1024}, {&o.MaxScanFiles, 1000}, {&o.MaxScanEntries, 100_000}} {
+		if *d.v < 0 {
+			return o, errors.New("a limit is negative")
+		}
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+	return o, nil
+}
+
+// Server answers requests. Safe for concurrent use.
+type Server struct {
+	o      Options
+	router *httprouter.Router
+	hosts  map[string]struct{}
+	gate   gate
+	held   budget
+}
+
+// New returns a Server that is ready to answer. It panics when a route of the
+// route page has no right: that is a fault of the program, not of its options.
+func New(o Options) (*Server, error) {
+	if o.Store == nil || o.Engine == nil {
+		return nil, errors.New("httpapi options: Store and Engine are needed")
+	}
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("httpapi options: %w", err)
+	}
+	s := newServer(o)
+	s.router = s.mount(s.routeTable())
+	return s, nil
+}
+
+func newServer(o Options) *Server {
+	s := &Server{o: o, hosts: make(map[string]struct{}), gate: newGate(o.MaxInFlight), held: budget{max: o.MaxHeldBytes}}
+	for _, h := range o.AllowedHosts {
+		s.hosts[hostOnly(h)] = struct{}{}
+	}
+	return s
+}
+
+// ServeHTTP gives the request its id, its limits and its headers, routes it,
+// and logs what became of it in one line.
+func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	x := &exchange{id: requestID(r)}
+	w := &response{ResponseWriter: rw, rc: http.NewResponseController(rw), timeout: s.o.WriteTimeout}
+	h := w.Header()
+	h.Set("X-Request-ID", x.id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+
+	ctx := tenancy.WithRequestID(context.WithValue(r.Context(), exchangeKey{}, x), x.id)
+	r = r.WithContext(ctx)
+	if r.ContentLength != 0 && r.Body != nil {
+		body := &steadyBody{ReadCloser: r.Body, rc: w.rc, start: start, grace: s.o.BodyGrace, rate: s.o.MinBodyRate}
+		body.arm()
+		r.Body = body
+	}
+
+	defer func() {
+		v, begun := recover(), w.status != 0
+		if v != nil {
+			s.o.Logger.Error("panic", "request", x.id, "route", x.route, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			s.fail(w, x, errPanic)
+		}
+		s.held.give(x.held)
+		s.log(w, r, x, time.Since(start))
+		if v != nil && begun {
+			panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+		}
+	}()
+
+	if !isProbe(r) {
+		if err := s.gate.enter(); err != nil {
+			s.fail(w, x, err)
+			return
+		}
+		defer s.gate.leave()
+	}
+	if err := checkPath(r.URL); err != nil {
+		s.fail(w, x, err)
+		return
+	}
+	s.router.ServeHTTP(w, r)
+}
+
+// isProbe says whether the request only asks how the server is: probes are
+// answered under load and while going down.
+func isProbe(r *http.Request) bool { return r.URL.Path == pathHealth || r.URL.Path == pathReady }
+
+// log writes the one line of a request: what was asked by route, not by path
+// (which holds names), who asked, how it ended. No query text, no credential.
+func (s *Server) log(w *response, r *http.Request, x *exchange, took time.Duration) {
+	status := w.status
+	level := slog.LevelInfo
+	attrs := []slog.Attr{
+		slog.String("request", x.id), slog.String("method", shorten(r.Method)), slog.String("route", x.route),
+	}
+	if x.principal != "" {
+		attrs = append(attrs, slog.String("principal", x.principal))
+	}
+	if x.tenant != "" {
+		attrs = append(attrs, slog.String("tenant", shorten(x.tenant)))
+	}
+	if x.kb != "" {
+		attrs = append(attrs, slog.String("kb", shorten(x.kb)))
+	}
+	if x.err != nil {
+		a, _ := answerTo(x.err)
+		if a.status == statusClientGone {
+			status = statusClientGone
+		}
+		attrs = append(attrs, slog.String("code", a.code))
+		// A caller's mistakes may quote the caller's text; faults of ours must
+		// be found.
+		if a.status >= 500 {
+			level = slog.LevelError
+			attrs = append(attrs, slog.String("error", x.err.Error()))
+		}
+	}
+	attrs = append(attrs, slog.Int("status", status), slog.Int64("bytes", w.bytes), slog.Duration("took", took))
+	s.o.Logger.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// exchange is what is known of one request besides the request itself.
+type exchange struct {
+	id        string
+	route     string // the pattern, never the path
+	params    httprouter.Params
+	principal string
+	tenant    string
+	kb        string
+	err       error
+	held      int64 // bytes of the server's budget
+}
+
+// hold takes n bytes of the server's budget for request bodies until the
+// request ends.
+func (x *exchange) hold(s *Server, n int64) bool {
+	if !s.held.take(n) {
+		return false
+	}
+	x.held += n
+	return true
+}
+
+// release gives n of the held bytes back before the request ends.
+func (x *exchange) release(s *Server, n int64) {
+	s.held.give(n)
+	x.held -= n
+}
+
+type exchangeKey struct{}
+
+// exchangeOf returns the exchange of a request that came through ServeHTTP.
+func exchangeOf(ctx context.Context) *exchange {
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return x
+}
+
+// requestID is the caller's X-Request-ID if it is well formed
+// ([A-Za-z0-9._-]{1,64}), else a new one.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-ID"); wellFormedID(id) {
+		return id
+	}
+	var b [16]byte
+	rand.Read(b[:]) // never fails: it would end the program
+	return hex.EncodeToString(b[:])
+}
+
+func wellFormedID(id string) bool {
+	if id == "" || len(id) > 64 {
+		return false
+	}
+	for i := 0; i < len(id); i++ {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Serve answers on ln until ctx ends, then shuts down: from that moment
+// /readyz answers 503 and new requests are refused with 503, requests that are
+// running go on, and when the last has ended, or after ShutdownTimeout, the
+// listener and all connections are closed. It returns nil when all requests
+// came to their end, and closes ln in any case. Serve can be called once.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	// Requests outlive ctx: they are what shutting down waits for.
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	srv := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: s.o.HeaderTimeout,
+		IdleTimeout:       s.o.IdleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return base },
+		// "OPTIONS *" goes through the error table like all else.
+		DisableGeneralOptionsHandler: true,
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(netutil.LimitListener(ln, s.o.MaxConns)) }()
+	select {
+	case err := <-ended:
+		_ = srv.Close()
+		return fmt.Errorf("serve on %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+
+	limit := time.NewTimer(s.o.ShutdownTimeout)
+	defer limit.Stop()
+	var late error
+	select {
+	case <-s.gate.close():
+		// The gate is left before the server's own buffers are flushed.
+		// Shutdown waits for that; each flush has its write deadline.
+		flush, stop := context.WithTimeout(base, s.o.WriteTimeout)
+		late = srv.Shutdown(flush)
+		stop()
+	case <-limit.C:
+		late = fmt.Errorf("shut down: %d requests had not ended after %s", s.gate.running(), s.o.ShutdownTimeout)
+		cut() // handlers see their context end
+	}
+	_ = srv.Close()
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		late = errors.Join(late, fmt.Errorf("serve on %s: %w", ln.Addr(), err))
+	}
+	return late
+}

@@ -1,0 +1,114 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"alcove/tenancy"
+)
+
+// removed is what a delete of the management answers.
+type removed struct {
+	Message string `json:"message"`
+}
+
+func (s *Server) createTenant(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
+	var in tenancy.TenantInput
+	if err := s.decodeSmall(r, &in); err != nil {
+		return err
+	}
+	t, err := s.o.Store.CreateTenant(r.Context(), who, in)
+	if err != nil {
+		return err
+	}
+	return created(w, t)
+}
+
+func (s *Server) listTenants(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
+	page, err := pageParams(r)
+	if err != nil {
+		return err
+	}
+	tenants, err := s.o.Store.Tenants(r.Context(), who, page)
+	if err != nil {
+		return err
+	}
+	return success(w, tenants)
+}
+
+func (s *Server) getTenant(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
+	t, err := s.o.Store.Tenant(r.Context(), who, param(r, "tenant"))
+	if err != nil {
+		return err
+	}
+	return success(w, t)
+}
+
+func (s *Server) updateTenant(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
+	var in tenancy.TenantUpdate
+	if err := s.decodeSmall(r, &in); err != nil {
+		return err
+	}
+	t, err := s.o.Store.UpdateTenant(r.Context(), who, param(r, "tenant"), in)
+	if err != nil {
+		return err
+	}
+	return success(w, t)
+}
+
+func (s *Server) deleteTenant(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
+	if err := s.o.Store.DeleteTenant(r.Context(), who, param(r, "tenant")); err != nil {
+		return err
+	}
+	return success(w, removed{"The tenant and its knowledge bases are deleted."})
+}
+
+func (s *Server) createKB(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
+	var in tenancy.KBInput
+	if err := s.decodeSmall(r, &in); err != nil {
+		return err
+	}
+	kb, err := s.o.Store.CreateKB(r.Context(), who, param(r, "tenant"), in)
+	if err != nil {
+		return err
+	}
+	return created(w, kb)
+}
+
+func (s *Server) listKBs(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
+	page, err := pageParams(r)
+	if err != nil {
+		return err
+	}
+	kbs, err := s.o.Store.KBs(r.Context(), who, param(r, "tenant"), page)
+	if err != nil {
+		return err
+	}
+	return success(w, kbs)
+}
+
+func (s *Server) getKB(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
+	kb, err := s.o.Store.KB(r.Context(), who, param(r, "tenant"), param(r, "kb"))
+	if err != nil {
+		return err
+	}
+	return success(w, kb)
+}
+
+func (s *Server) updateKB(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
+	var in tenancy.KBUpdate
+	if err := s.decodeSmall(r, &in); err != nil {
+		return err
+	}
+	kb, err := s.o.Store.UpdateKB(r.Context(), who, param(r, "tenant"), param(r, "kb"), in)
+	if err != nil {
+		return err
+	}
+	return success(w, kb)
+}
+
+func (s *Server) deleteKB(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
+	if err := s.o.Store.DeleteKB(r.Context(), who, param(r, "tenant"), param(r, "kb")); err != nil {
+		return err
+	}
+	return success(w, removed{"The knowledge base is deleted."})
+}
