@@ -227,13 +227,16 @@ func (f *nameFinder) emit(a, b int, isPart bool) {
 	if isPart {
 		return
 	}
-	for _, n := range f.nicks {
-		if n.first >= a && n.first < b {
-			m.Alias = true
-			for _, w := range []int{n.nick, n.first} {
-				m.Key = f.keyOf(w) + " " + f.keyOf(n.last)
-				f.add(m, a)
-			}
+	for len(f.nicks) > 0 && f.nicks[0].first < b { // runs come in order, and so do nicks
+		n := f.nicks[0]
+		f.nicks = f.nicks[1:]
+		if n.first < a {
+			continue
+		}
+		m.Alias = true
+		for _, w := range []int{n.nick, n.first} {
+			m.Key = f.keyOf(w) + " " + f.keyOf(n.last)
+			f.add(m, a)
 		}
 	}
 }

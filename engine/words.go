@@ -147,22 +147,31 @@ func scan(text string) scanned {
 			}
 			next.broken = true
 			next.quoteBefore = next.quoteBefore || r == '"' || r == '“' || r == '”'
-			if r == '.' && !goesOn(text[i+size:]) || strings.ContainsRune(sentenceEnds, r) && r != utf8.RuneError {
-				end := i + size
-				for end < len(text) {
-					c, n := utf8.DecodeRuneInString(text[end:])
-					if c == utf8.RuneError || !strings.ContainsRune(closers, c) && c != '.' && !strings.ContainsRune(sentenceEnds, c) {
-						break
-					}
-					end += n
-				}
-				endSentence(end)
+			if !next.opens && (r == '.' && !goesOn(text[i+size:]) || r != '.' && isSentenceEnd(r)) {
+				endSentence(pastClosers(text, i+size))
 			}
 		}
 		i += size
 	}
 	flush(len(text))
 	return s
+}
+
+func isSentenceEnd(r rune) bool {
+	return r == '.' || r != utf8.RuneError && strings.ContainsRune(sentenceEnds, r)
+}
+
+// pastClosers is the end of a sentence whose mark ends at i: more marks and what
+// closes quotes and brackets belong to it.
+func pastClosers(text string, i int) int {
+	for i < len(text) {
+		r, n := utf8.DecodeRuneInString(text[i:])
+		if r == utf8.RuneError || !isSentenceEnd(r) && !strings.ContainsRune(closers, r) {
+			break
+		}
+		i += n
+	}
+	return i
 }
 
 // sentences gives the spans of the numbers that the words carry.

@@ -31,6 +31,15 @@ func TestSentences(t *testing.T) {
 	}
 }
 
+// A long run of one mark takes linear time; a test that does not end says so.
+func TestScan_IsLinear(t *testing.T) {
+	for _, s := range []string{".", "\"", "\"A\" B ", "A of ", "\n", "a. ", ". ", "’", "U.", "(", "-a"} {
+		text := strings.Repeat(s, 1<<18/len(s))
+		Sentences(text)
+		FindNames("", text)
+	}
+}
+
 func TestTerms(t *testing.T) {
 	for text, want := range map[string]string{
 		"The director's films, directed in Łódź":      "the direct film direct in lodz",
