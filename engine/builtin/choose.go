@@ -109,7 +109,7 @@ func readQuestion(text string) *question {
 			}
 			x := idf(w)
 			if capital {
-				x *= nameWeight
+				x = float64(x * nameWeight)
 			}
 			a.weight[t] = x
 			a.total += x
