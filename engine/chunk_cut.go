@@ -157,7 +157,7 @@ func eachBoundary(text string, start, end int, f func(at int, b boundary) bool, 
 			continue
 		case closesSentence(text, start, i, r):
 			stop := i + w
-			stop += closers(text[stop:])
+			stop += closingMarks(text[stop:])
 			if stop < len(text) && stop <= end {
 				next, _ := utf8.DecodeRuneInString(text[stop:])
 				if !unicode.IsSpace(next) && !f(stop, sentenceBoundary) { // else the white space is the boundary
@@ -179,6 +179,8 @@ func spaceBoundary(text string, start, at, stop int) boundary {
 		lines = strings.Count(text[at:stop], "\r")
 	}
 	switch {
+	case lines > 1 && endsLoneLine(text, start, at, stop):
+		return wrapBoundary
 	case lines > 1:
 		return paragraphBoundary
 	case endsSentence(text, start, at, stop):
@@ -196,6 +198,23 @@ func spaceBoundary(text string, start, at, stop int) boundary {
 		return wrapBoundary
 	}
 	return lineBoundary
+}
+
+// maxLoneLine is how long a line may be, in bytes, to be taken for a heading.
+const maxLoneLine = 120
+
+// endsLoneLine reports whether a short paragraph of one line that is no sentence
+// ends at at: a heading in plain text, or the words before a list. It belongs to
+// what follows.
+func endsLoneLine(text string, start, at, stop int) bool {
+	from := max(start, at-maxLoneLine)
+	line := strings.LastIndexAny(text[from:at], "\r\n")
+	if line < 0 {
+		return from == start && !endsSentence(text, start, at, stop)
+	}
+	line += from
+	gap := text[len(strings.TrimRightFunc(text[start:line], unicode.IsSpace))+start : line+1]
+	return max(strings.Count(gap, "\n"), strings.Count(gap, "\r")) > 1 && !endsSentence(text, start, at, stop)
 }
 
 // endsSentence reports whether the text before the white space at..stop ends a
@@ -235,9 +254,9 @@ func closesSentence(text string, start, i int, r rune) bool {
 	return r >= 0x2e80 && unicode.Is(unicode.STerm, r)
 }
 
-// closers returns the length of the closing marks and further stops at the
+// closingMarks returns the length of the closing marks and further stops at the
 // beginning of s, which belong to the sentence before.
-func closers(s string) int {
+func closingMarks(s string) int {
 	for i, r := range s {
 		if !isCloser(r) && !(r >= 0x2e80 && unicode.Is(unicode.STerm, r)) {
 			return i

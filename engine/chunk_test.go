@@ -143,6 +143,8 @@ func TestChunkDocument_Boundaries(t *testing.T) {
 			[]string{"One two three four.", "Five six seven eight."}},
 		"no sentence ends at an initial": {"We met J. Smith there today.", 6, 0,
 			[]string{"We met J. Smith there", "today."}},
+		"a heading goes with what follows": {"One two three four five.\n\nSix seven.\n\nPart Two\n\nEight nine ten.", 14, 0,
+			[]string{"One two three four five.\n\nSix seven.", "Part Two\n\nEight nine ten."}},
 		"lines of a table": {"a 1 2 3\nb 4 5 6\nc 7 8 9", 16, 0,
 			[]string{"a 1 2 3\nb 4 5 6", "c 7 8 9"}},
 		"Chinese": {"他来了。她走了。我们在这里。", 9, 0,

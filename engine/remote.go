@@ -271,7 +271,7 @@ func (r *Remote) clean(s string) string {
 		s = strings.ReplaceAll(s, secret, "***")
 	}
 	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " ")
-	return cutBytes(s, maxErrorText)
+	return shorten(s, maxErrorText)
 }
 
 // messageOverhead is about what a chat template adds to a message, in tokens.

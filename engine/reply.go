@@ -200,10 +200,11 @@ func cleanText(s string, maxBytes int) string {
 	}, s)
 	s = strings.Join(strings.Fields(s), " ")
 	s = strings.TrimSpace(trimQuotes(s))
-	return cutBytes(s, maxBytes)
+	return shorten(s, maxBytes)
 }
 
-func cutBytes(s string, n int) string {
+// shorten cuts s to n bytes, between two runes and without white space at the end.
+func shorten(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
