@@ -1,0 +1,206 @@
+package keyspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// ctxEvery is how many records a long scan reads between looks at its context.
+const ctxEvery = 1024
+
+// maxSweep is the most keys one Sweep deletes; MaxClosureBytes/2 bounds their bytes.
+const maxSweep = MaxClosureEntries / 2
+
+// Ban makes the number of ns unusable for good, in every family: reads and
+// writes are ErrBanned, scans pass over what is left. It is a belt for namespaces
+// that Sweep has emptied; it frees nothing. System's number cannot be banned.
+func (db *DB) Ban(ns Namespace) error {
+	if !ns.valid() || ns.Number == System.Number {
+		return fmt.Errorf("ban %s: %w", ns, ErrBadKey)
+	}
+	// Between merges: a merge that holds writes of ns would fail as a whole.
+	return db.send(context.Background(), &request{done: make(chan struct{}), solo: func() error {
+		if err := errors.Join(db.failed(), db.room(db.options.MinFreeBytes)); err != nil {
+			return err
+		}
+		if db.isBanned(ns) {
+			return nil
+		}
+		if err := db.badger.BanNamespace(ns.Number); err != nil {
+			return fmt.Errorf("ban %s: %w", ns, redacted{err})
+		}
+		banned := maps.Clone(*db.banned.Load())
+		banned[ns.Number] = struct{}{}
+		db.banned.Store(&banned)
+		return nil
+	}})
+}
+
+func (db *DB) isBanned(ns Namespace) bool {
+	_, ok := (*db.banned.Load())[ns.Number]
+	return ok
+}
+
+// Sweep deletes up to limit records of ns, of whatever kind, in one commit, and
+// returns how many went. Zero without an error means ns is empty and so is its
+// counter. The caller paces it; limits over half a closure are cut to that.
+func (db *DB) Sweep(ctx context.Context, ns Namespace, limit int) (deleted int, err error) {
+	limit = min(limit, maxSweep)
+	if limit < 1 {
+		return 0, nil
+	}
+	err = db.Commit(ctx, func(t *Tx) error {
+		deleted = 0
+		return t.sweep(ns, limit, &deleted)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return deleted, nil
+}
+
+func (t *Tx) sweep(ns Namespace, limit int, deleted *int) error {
+	if err := t.check(ns, 1, nil); err != nil {
+		return err
+	}
+	bytes := 0
+	remove := func(key []byte) error {
+		if *deleted >= limit || bytes+len(key) > MaxClosureBytes/2 {
+			return ErrStop
+		}
+		_, kind, ok := namespaceOf(key)
+		if !ok || kind == kindUsage {
+			return nil
+		}
+		before := t.own.records
+		if err := t.Delete(ns, kind, key[prefixLen:]); err != nil {
+			return err
+		}
+		if t.own.records > before { // else an earlier closure had deleted it
+			*deleted++
+			bytes += len(key)
+		}
+		return nil
+	}
+	for id, b := range t.merge.buckets { // written earlier in this merge
+		if id.ns != ns {
+			continue
+		}
+		for _, w := range b.byRest {
+			if w.stored == nil {
+				continue
+			}
+			if err := remove(w.key); errors.Is(err, ErrStop) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+	err := eachKey(t.base, ns, func(item *badger.Item) error { return remove(item.Key()) })
+	if errors.Is(err, ErrStop) {
+		return nil
+	}
+	if err != nil || *deleted > 0 {
+		return err
+	}
+	u, err := t.usage(ns)
+	if err == nil && u != (Usage{}) {
+		t.own.usage[ns] = Usage{} // damage had left a rest in the count
+	}
+	return err
+}
+
+// eachKey calls f with every record of ns in Badger, the counter included.
+func eachKey(txn *badger.Txn, ns Namespace, f func(*badger.Item) error) error {
+	prefix := appendKey(nil, ns, 0, nil)[:prefixLen-1]
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	for it.Seek(prefix); it.Valid(); it.Next() {
+		if err := f(it.Item()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Verify reads all of ns in one snapshot and returns ErrDamaged, naming the first
+// record that fails its checksum by its kind and place, or saying how the count
+// differs from the counter: Badger ends a scan early at a block it cannot read.
+// It reads beside writers and takes no lock.
+func (db *DB) Verify(ctx context.Context, ns Namespace) error {
+	return db.View(func(t *Tx) error {
+		if err := t.check(ns, 1, nil); err != nil {
+			return err
+		}
+		want, err := t.usage(ns)
+		if err != nil {
+			return err
+		}
+		var got Usage
+		err = eachKey(t.base, ns, func(item *badger.Item) error {
+			if got.Records%ctxEvery == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			key := item.Key()
+			_, kind, ok := namespaceOf(key)
+			if !ok {
+				return fmt.Errorf("namespace %s: a key of %d bytes: %w", ns, len(key), ErrDamaged)
+			}
+			if kind == kindUsage {
+				return nil
+			}
+			err := item.Value(func(stored []byte) error {
+				got.Records++
+				got.Bytes += int64(len(key) + len(stored))
+				_, err := unseal(key, stored)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("namespace %s kind %d: record %d of %d: %w", ns, kind, got.Records, want.Records, ErrDamaged)
+			}
+			return nil
+		})
+		if err == nil && got != want {
+			err = fmt.Errorf("namespace %s: %d records of %d bytes found, %d of %d counted: %w", ns, got.Records, got.Bytes, want.Records, want.Bytes, ErrDamaged)
+		}
+		return err
+	})
+}
+
+// Namespaces returns every namespace that holds records and is not banned, in
+// order of family and number. It seeks from one to the next: its cost is by
+// namespace, not by record.
+func (db *DB) Namespaces(ctx context.Context) ([]Namespace, error) {
+	var out []Namespace
+	err := db.View(func(t *Tx) error {
+		it := t.base.NewIterator(badger.IteratorOptions{})
+		defer it.Close()
+		next := Namespace{Family: 'a'}
+		for {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			it.Seek(appendKey(nil, next, 0, nil)[:prefixLen-1])
+			if !it.Valid() {
+				return nil
+			}
+			ns, _, ok := namespaceOf(it.Item().Key())
+			if !ok || ns.Family > 'z' {
+				return fmt.Errorf("a key of no namespace: %w", ErrDamaged)
+			}
+			out = append(out, ns)
+			if next = ns; ns.Number == math.MaxUint64 {
+				next = Namespace{Family: ns.Family + 1}
+			} else {
+				next.Number++
+			}
+		}
+	})
+	return out, err
+}
