@@ -1,0 +1,60 @@
+package engine_test
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"alcove/engine"
+	"alcove/engine/enginetest"
+)
+
+// BenchmarkIngest is the whole way of 500-byte documents with models that cost
+// nothing: what the engine and the store take for themselves.
+func BenchmarkIngest(b *testing.B) {
+	for _, where := range []string{"memory", "disk"} {
+		for _, how := range []string{"batches of 500", "singly by 8"} {
+			b.Run(where+"/"+how, func(b *testing.B) {
+				dir := ""
+				if where == "disk" {
+					dir = b.TempDir()
+				}
+				v := enginetest.Open(b, dir, engine.Options{})
+				kb := v.KB("k")
+				docs := make([]engine.DocumentInput, b.N)
+				for i := range docs {
+					docs[i] = engine.DocumentInput{ID: fmt.Sprint("doc-", i), Content: []byte(long(fmt.Sprint("N", i, "x"), 7))}
+				}
+				b.ReportAllocs()
+				b.ResetTimer()
+				start := time.Now()
+				if how == "singly by 8" {
+					var wg sync.WaitGroup
+					for w := range 8 {
+						wg.Go(func() {
+							for i := w; i < len(docs); i += 8 {
+								if _, err := kb.Add(ctx, docs[i:i+1], "insert"); err != nil {
+									b.Error(err)
+								}
+							}
+						})
+					}
+					wg.Wait()
+				} else {
+					for i := 0; i < len(docs); i += 500 {
+						_, err := kb.Add(ctx, docs[i:min(i+500, len(docs))], "insert")
+						require.NoError(b, err)
+					}
+				}
+				v.Wait()
+				b.ReportMetric(float64(b.N)/time.Since(start).Seconds(), "docs/s")
+				b.StopTimer()
+				runtime.GC()
+			})
+		}
+	}
+}
