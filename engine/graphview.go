@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"alcove/tenancy"
+)
+
+// Limits of a look at the graph.
+const (
+	defaultGraphDepth = 3
+	maxGraphDepth     = 10
+	defaultGraphNodes = 1000
+	maxGraphNodes     = 10_000
+	maxGraphFanout    = 2000 // relations followed from one entity
+	maxLabels         = 1000
+	defaultLabels     = 300
+	maxPathDepth      = 6
+	maxPathVisited    = 50_000
+	maxLabelBytes      = 1024
+	entityFoldChunks  = 64 // contributions folded when one entity is looked at
+)
+
+// Graph returns the neighbourhood of a label: breadth first, by degree within
+// a level. A label that is not there is ErrNotFound.
+func (r *Reader) Graph(ctx context.Context, q GraphRequest) (*Subgraph, error) {
+	if q.MaxDepth == 0 {
+		q.MaxDepth = defaultGraphDepth
+	}
+	if q.MaxNodes == 0 {
+		q.MaxNodes = defaultGraphNodes
+	}
+	if q.MaxDepth < 1 || q.MaxDepth > maxGraphDepth {
+		return nil, badField("max_depth", fmt.Sprintf("is %d; 1 to %d are allowed", q.MaxDepth, maxGraphDepth))
+	}
+	if q.MaxNodes < 1 || q.MaxNodes > maxGraphNodes {
+		return nil, badField("max_nodes", fmt.Sprintf("is %d; 1 to %d are allowed", q.MaxNodes, maxGraphNodes))
+	}
+	out := &Subgraph{Nodes: []GraphNode{}, Edges: []GraphEdge{}}
+	err := r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
+		var start []uint32
+		if q.Label == "" || q.Label == "*" {
+			start = res.graph.Popular(q.MaxNodes)
+		} else {
+			id, err := res.findEntity("label", q.Label)
+			if err != nil {
+				return err
+			}
+			start = []uint32{id}
+		}
+		depth := q.MaxDepth
+		if len(start) != 1 {
+			depth = 1
+		}
+		hop := res.graph.KHop(start, depth, q.MaxNodes, maxGraphFanout)
+		out.IsTruncated = hop.Truncated
+		v := newGraphView(res, tx)
+		for _, n := range hop.Nodes {
+			if err := v.node(n, &out.Nodes); err != nil {
+				return err
+			}
+		}
+		for _, rel := range hop.Relations {
+			if err := v.edge(rel, &out.Edges); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Labels returns at most limit entity names that begin with or hold q, those
+// that begin with it first; q "" lists by name. Limit 0 means 300.
+func (r *Reader) Labels(ctx context.Context, q string, limit int) ([]string, error) {
+	limit, err := labelLimit(limit)
+	if err != nil {
+		return nil, err
+	}
+	if len(q) > maxLabelBytes {
+		return nil, badField("q", fmt.Sprintf("has %d bytes; at most %d are allowed", len(q), maxLabelBytes))
+	}
+	out := []string{}
+	return out, r.read(ctx, func(res *resident, _ *tenancy.Tx) error {
+		for _, id := range res.graph.Search(EntityID(q), limit) {
+			out = append(out, res.entityName(id))
+		}
+		return nil
+	})
+}
+
+// PopularLabels returns the entities with the most relations. Limit 0 means 300.
+func (r *Reader) PopularLabels(ctx context.Context, limit int) ([]GraphLabel, error) {
+	limit, err := labelLimit(limit)
+	if err != nil {
+		return nil, err
+	}
+	out := []GraphLabel{}
+	err = r.read(ctx, func(res *resident, _ *tenancy.Tx) error {
+		for _, id := range res.graph.Popular(limit) {
+			out = append(out, GraphLabel{Label: res.entityName(id), Degree: res.graph.Degree(id)})
+		}
+		return nil
+	})
+	return out, err
+}
+
+func labelLimit(n int) (int, error) {
+	if n == 0 {
+		return defaultLabels, nil
+	}
+	if n < 1 || n > maxLabels {
+		return 0, badField("limit", fmt.Sprintf("is %d; 1 to %d are allowed", n, maxLabels))
+	}
+	return n, nil
+}
+
+// Entity returns one entity with its profile folded from up to 64 contributions.
+func (r *Reader) Entity(ctx context.Context, name string) (*GraphNode, error) {
+	var nodes []GraphNode
+	err := r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
+		id, err := res.findEntity("name", name)
+		if err != nil {
+			return err
+		}
+		v := newGraphView(res, tx)
+		v.fold = entityFoldChunks
+		return v.node(id, &nodes)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &nodes[0], nil
+}
+
+// Path returns a shortest path of at most 6 relations between two entities,
+// whichever way the relations point.
+func (r *Reader) Path(ctx context.Context, from, to string) (*GraphPath, error) {
+	out := &GraphPath{Nodes: []GraphNode{}, Edges: []GraphEdge{}}
+	err := r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
+		a, err := res.findEntity("from", from)
+		if err != nil {
+			return err
+		}
+		b, err := res.findEntity("to", to)
+		if err != nil {
+			return err
+		}
+		nodes, rels, ok := res.graph.ShortestPath(a, b, maxPathDepth, maxPathVisited)
+		out.Found = ok
+		v := newGraphView(res, tx)
+		for _, n := range nodes {
+			if err := v.node(n, &out.Nodes); err != nil {
+				return err
+			}
+		}
+		for _, rel := range rels {
+			if err := v.edge(rel, &out.Edges); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// findEntity looks a name up as a user wrote it.
+func (r *resident) findEntity(field, name string) (uint32, error) {
+	if name == "" || len(name) > maxLabelBytes {
+		return 0, badField(field, fmt.Sprintf("has %d bytes; 1 to %d are allowed", len(name), maxLabelBytes))
+	}
+	id, ok := r.graph.Entity(EntityID(name))
+	if !ok {
+		return 0, fmt.Errorf("%w: no entity is called %q", ErrNotFound, name)
+	}
+	return id, nil
+}
+
+// graphView writes entities and relations as LightRAG's graph routes do.
+type graphView struct {
+	f    *folder
+	fold int
+}
+
+// A view of many nodes shows what a few contributions say of each.
+const viewFoldChunks = 3
+
+func newGraphView(r *resident, tx *tenancy.Tx) *graphView {
+	return &graphView{f: newFolder(r, tx, nil), fold: viewFoldChunks}
+}
+
+func (v *graphView) node(id uint32, out *[]GraphNode) error {
+	p, err := v.f.entity(id, v.fold)
+	if err != nil {
+		return err
+	}
+	name := v.f.r.entityName(id)
+	ids, paths := v.f.sourcesOf(p.sources)
+	*out = append(*out, GraphNode{ID: name, Labels: []string{name}, Properties: map[string]any{
+		"entity_id": name, "entity_type": p.typ, "description": p.description, "source_id": ids, "file_path": paths,
+		"degree": v.f.r.graph.Degree(id), "mentions": len(v.f.r.entities[id].chunks),
+	}})
+	return nil
+}
+
+func (v *graphView) edge(rel uint32, out *[]GraphEdge) error {
+	p, err := v.f.relation(rel, v.fold)
+	if err != nil {
+		return err
+	}
+	src, dst, w, _ := v.f.r.graph.Relation(rel)
+	a, b := v.f.r.entityName(src), v.f.r.entityName(dst)
+	ids, paths := v.f.sourcesOf(p.sources)
+	*out = append(*out, GraphEdge{ID: a + "-" + b, Type: "DIRECTED", Source: a, Target: b, Properties: map[string]any{
+		"weight": float64(w), "keywords": p.keywords, "description": p.description, "source_id": ids, "file_path": paths,
+	}})
+	return nil
+}
+
+// sourcesOf names chunks and their files, joined by <SEP>.
+func (f *folder) sourcesOf(chunks []uint32) (ids, paths string) {
+	var a, b []string
+	for _, id := range chunks {
+		c := &f.r.chunks[id]
+		a = append(a, chunkID(c.doc.id, c.ord))
+		if !slices.Contains(b, c.doc.filePath) {
+			b = append(b, c.doc.filePath)
+		}
+	}
+	return strings.Join(a, fieldSep), strings.Join(b, fieldSep)
+}

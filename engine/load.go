@@ -1,0 +1,415 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"alcove/tenancy"
+)
+
+// loadBatch is how many chunks are read and analysed at a time: enough to keep
+// every processor busy, few enough that their texts do not matter.
+const loadBatch = 1024
+
+// applyBatch is how many documents are applied under one hold of the lock.
+const applyBatch = 64
+
+// loadResident reads a knowledge base into memory. It reads the table of
+// visible versions first, then chunks, vectors and contributions side by side
+// in key order, and skips what no reader may see. Records that do not add up
+// are ErrDamaged: a base that is short is refused, never served in part.
+func loadResident(ctx context.Context, e *Engine, s *tenancy.Space) (*resident, error) {
+	var r *resident
+	err := s.View(ctx, func(tx *tenancy.Tx) error {
+		state, err := readState(tx)
+		if err != nil {
+			return err
+		}
+		if err := e.checkPinned(ctx, state); err != nil {
+			return err
+		}
+		r = newResident(state.Dim, e.o.Embedder.Pure())
+		r.gen = state.Generation
+		visible, err := visibleVersions(tx)
+		if err != nil {
+			return err
+		}
+		l := &loader{tx: tx, r: r}
+		if err := l.all(ctx, visible); err != nil {
+			return err
+		}
+		return r.loadProfiles(tx, max(1, state.Dim))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load knowledge base %s: %w", s.KBID(), err)
+	}
+	return r, nil
+}
+
+// checkPinned refuses to search a base with vectors of another kind than the
+// embedder of this server makes.
+func (e *Engine) checkPinned(ctx context.Context, state kbState) error {
+	if state.Embedder == "" {
+		return nil
+	}
+	if m := e.o.Embedder.Model(); m != state.Embedder {
+		return fmt.Errorf("%w: made with %s (%d dimensions), the server is configured for %s",
+			ErrEmbeddingPinned, state.Embedder, state.Dim, m)
+	}
+	return nil
+}
+
+// loader reads visible versions through one snapshot.
+type loader struct {
+	tx *tenancy.Tx
+	r  *resident
+}
+
+// raw is one chunk as it lies in the store.
+type raw struct {
+	ref                chunkRef
+	chunk, vector, say []byte
+}
+
+// all loads every visible version of a whole base. The three kinds of record
+// are read in step, a batch of chunks at a time, and analysed on every
+// processor while nothing else holds the copy.
+func (l *loader) all(ctx context.Context, visible []visibleDoc) error {
+	want := make(map[version]int, len(visible))
+	for _, v := range visible {
+		want[v.version] = v.chunks
+	}
+	docs := make(map[version]*preparedDoc, len(visible))
+	var after []byte
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		batch, last, err := l.batch(after, want)
+		if err != nil {
+			return err
+		}
+		prepared, err := prepareAll(batch, func(ref chunkRef) (string, error) { return l.title(docs, ref.version) })
+		if err != nil {
+			return err
+		}
+		for i, c := range prepared {
+			v := batch[i].ref.version
+			d := docs[v]
+			d.chunks = append(d.chunks, c)
+			if len(d.chunks) == want[v] {
+				if err := l.r.apply(*d); err != nil {
+					return err
+				}
+				d.chunks = nil
+				delete(want, v)
+			}
+		}
+		if last == nil {
+			break
+		}
+		after = last
+	}
+	for v, n := range want {
+		if n > 0 {
+			return fmt.Errorf("%w: document %x has fewer than %d chunks", ErrDamaged, v.doc, n)
+		}
+	}
+	return nil
+}
+
+// title makes the entry of a version on first sight and returns its title.
+func (l *loader) title(docs map[version]*preparedDoc, v version) (string, error) {
+	d := docs[v]
+	if d == nil {
+		rd, err := l.document(v)
+		if err != nil {
+			return "", err
+		}
+		d = &preparedDoc{doc: rd}
+		docs[v] = d
+	}
+	return d.doc.title, nil
+}
+
+func (l *loader) document(v version) (*residentDoc, error) {
+	rec, err := readDocument(l.tx, v.doc)
+	if err != nil {
+		return nil, fmt.Errorf("document %x: %w", v.doc, err)
+	}
+	return &residentDoc{version: v, id: rec.ID, filePath: rec.FilePath, title: rec.Title, metadata: rec.Metadata}, nil
+}
+
+// batch reads the next chunks after a key with their vectors and contributions.
+// last is nil when there are no more.
+func (l *loader) batch(after []byte, want map[version]int) (batch []raw, last []byte, err error) {
+	seen := 0
+	err = l.tx.Scan(kindChunk, tenancy.Scan{After: after}, func(rest, value []byte) error {
+		if seen == loadBatch {
+			return tenancy.ErrStop
+		}
+		seen++
+		last = append(last[:0], rest...)
+		ref, err := parseChunkKey(rest)
+		if err != nil {
+			return err
+		}
+		if want[ref.version] > 0 {
+			batch = append(batch, raw{ref: ref, chunk: bytes.Clone(value)})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if seen < loadBatch {
+		defer func() { last = nil }()
+	}
+	if len(batch) == 0 {
+		return nil, last, nil
+	}
+	for _, k := range []struct {
+		kind byte
+		into func(*raw) *[]byte
+	}{
+		{kindVector, func(r *raw) *[]byte { return &r.vector }},
+		{kindContribution, func(r *raw) *[]byte { return &r.say }},
+	} {
+		i := 0
+		err := l.tx.Scan(k.kind, tenancy.Scan{After: after}, func(rest, value []byte) error {
+			for i < len(batch) {
+				c := bytes.Compare(batch[i].ref.key(batch[i].ref.ord), rest)
+				if c > 0 {
+					return nil
+				}
+				if c < 0 {
+					return fmt.Errorf("%w: chunk %x has no record of kind %c", ErrDamaged, batch[i].ref.key(batch[i].ref.ord), k.kind)
+				}
+				*k.into(&batch[i]) = bytes.Clone(value)
+				i++
+				return nil
+			}
+			return tenancy.ErrStop
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		if i < len(batch) {
+			return nil, nil, fmt.Errorf("%w: chunk %x has no record of kind %c", ErrDamaged, batch[i].ref.key(batch[i].ref.ord), k.kind)
+		}
+	}
+	return batch, last, nil
+}
+
+// prepareAll decodes and analyses chunks on every processor, in order.
+func prepareAll(batch []raw, title func(chunkRef) (string, error)) ([]preparedChunk, error) {
+	titles := make([]string, len(batch))
+	for i := range batch {
+		var err error
+		if titles[i], err = title(batch[i].ref); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]preparedChunk, len(batch))
+	var g errgroup.Group
+	n := max(1, min(runtime.GOMAXPROCS(0), len(batch)/16))
+	for w := range n {
+		g.Go(func() (err error) {
+			for i := w; i < len(batch) && err == nil; i += n {
+				out[i], err = prepare(batch[i], titles[i])
+			}
+			return err
+		})
+	}
+	return out, g.Wait()
+}
+
+func prepare(x raw, title string) (p preparedChunk, err error) {
+	rec, err := decodeChunk(x.chunk)
+	if err != nil {
+		return p, err
+	}
+	p = preparedChunk{ord: x.ref.ord, start: rec.Start, end: rec.End, tokens: rec.Tokens}
+	if p.vector, err = decodeVector(x.vector); err != nil {
+		return p, err
+	}
+	if p.said, err = decodeContribution(x.say); err != nil {
+		return p, err
+	}
+	var names []string
+	for _, e := range p.said.Entities {
+		names = append(names, e.Name)
+	}
+	p.analysis = analyse(title, rec.Heading, rec.Text, names)
+	return p, nil
+}
+
+// one loads a single document; a document that is not visible has no chunks.
+func (l *loader) one(k docKey) (preparedDoc, error) {
+	v, n, err := readVisible(l.tx, k)
+	if errors.Is(err, tenancy.ErrNotFound) {
+		return preparedDoc{doc: &residentDoc{version: version{doc: k}}}, nil
+	}
+	if err != nil {
+		return preparedDoc{}, err
+	}
+	d, err := l.document(v)
+	if err != nil {
+		return preparedDoc{}, err
+	}
+	batch := make([]raw, n)
+	for i := range batch {
+		ref := chunkRef{version: v, ord: uint32(i)}
+		key := v.key(ref.ord)
+		batch[i].ref = ref
+		for _, x := range []struct {
+			kind byte
+			into *[]byte
+		}{{kindChunk, &batch[i].chunk}, {kindVector, &batch[i].vector}, {kindContribution, &batch[i].say}} {
+			if *x.into, err = l.tx.Get(x.kind, key); err != nil {
+				return preparedDoc{}, fmt.Errorf("%w: chunk %x, record of kind %c: %v", ErrDamaged, key, x.kind, err)
+			}
+		}
+	}
+	p := preparedDoc{doc: d}
+	p.chunks, err = prepareAll(batch, func(chunkRef) (string, error) { return d.title, nil })
+	return p, err
+}
+
+// catchUp brings a loaded base to the generation of a fresh snapshot.
+func (kb *openKB) catchUp(ctx context.Context, s *tenancy.Space) error {
+	return s.View(ctx, func(tx *tenancy.Tx) error { return kb.catchUpTo(ctx, tx) })
+}
+
+// catchUpTo applies what changed between the copy and the snapshot of tx. Only
+// the touched documents are read, before the lock is taken; the lock is held
+// for applyBatch documents at a time. It is a matter of one read when nothing
+// changed.
+func (kb *openKB) catchUpTo(ctx context.Context, tx *tenancy.Tx) error {
+	state, err := readState(tx)
+	if err != nil {
+		return err
+	}
+	if kb.res.generation() >= state.Generation {
+		return nil
+	}
+	kb.catching.Lock()
+	defer kb.catching.Unlock()
+	gen := kb.res.generation()
+	if gen >= state.Generation {
+		return nil
+	}
+	docs, now, ok, err := touchedSince(tx, gen)
+	if err != nil {
+		return err
+	}
+	l := &loader{tx: tx, r: kb.res}
+	if !ok { // more changed than the list remembers: look at every document
+		if docs, err = kb.everyDocument(tx); err != nil {
+			return err
+		}
+		now = state.Generation
+	}
+	for len(docs) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n := min(applyBatch, len(docs))
+		prepared := make([]preparedDoc, 0, n)
+		for _, k := range docs[:n] {
+			p, err := l.one(k)
+			if err != nil {
+				return err
+			}
+			prepared = append(prepared, p)
+		}
+		docs = docs[n:]
+		kb.res.mu.Lock()
+		kb.res.moving = true
+		for _, p := range prepared {
+			if err = kb.res.apply(p); err != nil {
+				break
+			}
+		}
+		kb.res.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	kb.res.mu.Lock()
+	kb.res.gen, kb.res.moving = now, false
+	kb.res.mu.Unlock()
+	return nil
+}
+
+func (r *resident) generation() uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.gen
+}
+
+// everyDocument lists what is visible in the store or in the copy and differs.
+func (kb *openKB) everyDocument(tx *tenancy.Tx) ([]docKey, error) {
+	visible, err := visibleVersions(tx)
+	if err != nil {
+		return nil, err
+	}
+	kb.res.mu.RLock()
+	defer kb.res.mu.RUnlock()
+	var out []docKey
+	seen := make(map[docKey]bool, len(visible))
+	for _, v := range visible {
+		seen[v.doc] = true
+		if d := kb.res.docs[v.doc]; d == nil || d.gen != v.gen {
+			out = append(out, v.doc)
+		}
+	}
+	for k := range kb.res.docs {
+		if !seen[k] {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+
+// maxReadTries bounds how often a search starts over because the base moved on
+// between its snapshot and its look at the copy.
+const maxReadTries = 8
+
+// read pins the base and calls f with the copy, locked for reading, and a
+// snapshot of the same generation, so that every id f finds in the one it finds
+// in the other. f must be short: no model is called in it.
+func (r *Reader) read(ctx context.Context, f func(*resident, *tenancy.Tx) error) error {
+	kb, release, err := r.eng.pool.acquire(ctx, r.space)
+	if err != nil {
+		return err
+	}
+	defer release()
+	for try := 1; ; try++ {
+		moved := false
+		err := r.space.View(ctx, func(tx *tenancy.Tx) error {
+			if err := kb.catchUpTo(ctx, tx); err != nil {
+				return err
+			}
+			state, err := readState(tx)
+			if err != nil {
+				return err
+			}
+			kb.res.mu.RLock()
+			defer kb.res.mu.RUnlock()
+			if (kb.res.moving || kb.res.gen != state.Generation) && try < maxReadTries {
+				moved = true
+				return nil
+			}
+			return f(kb.res, tx)
+		})
+		if err != nil || !moved {
+			return err
+		}
+	}
+}

@@ -1,0 +1,423 @@
+package engine
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"sync"
+
+	"alcove/graph"
+	"alcove/index"
+)
+
+// resident is one knowledge base in memory: everything that a search looks at,
+// made from ground state alone. Dense ids (chunks, entities, relations) depend
+// on the order in which documents came; no answer may, so ties break by
+// chunkRef or by name, and sums are exact.
+//
+// Readers hold mu.RLock for the length of a search; apply holds mu.Lock for a
+// few documents at a time.
+type resident struct {
+	mu sync.RWMutex
+	// gen is the generation of the knowledge base that this copy shows; moving
+	// says that some documents are ahead of it, because a catch-up is under way.
+	gen    uint64
+	moving bool
+
+	docs   map[docKey]*residentDoc
+	chunks []residentChunk // by dense id
+	free   []uint32        // dense ids of chunks that are gone
+
+	index  *index.Index
+	recall *recall
+	graph  *graph.Graph
+
+	entities  []residentEntity    // by graph entity id
+	relations []residentRelation  // by graph relation id
+	byKey     map[string][]uint32 // entities by the key retrieval knows their names under
+	surfaces  map[string]uint32   // names as written, interned
+	surface   []string
+
+	profiles *profiles // nil when the embedder is pure
+
+	cost int64 // bytes of the tables of this struct, kept by apply
+}
+
+// residentDoc is one visible document.
+type residentDoc struct {
+	version
+	id, filePath, title string
+	metadata            map[string]any
+	chunks              []uint32 // dense ids, by ordinal
+}
+
+// residentChunk is one visible chunk; doc is nil for a free slot.
+type residentChunk struct {
+	doc        *residentDoc
+	ord        uint32
+	start, end int32
+	tokens     int32
+	// What the chunk gave to the graph, so that taking it away needs no record.
+	mentions  []chunkMention
+	relations []chunkRelation
+}
+
+type chunkMention struct {
+	entity, surface uint32
+	print           uint64 // of type and description
+}
+
+type chunkRelation struct {
+	rel     uint32
+	weight  int64 // fixed point, see weightUnit
+	forward bool  // from the smaller name to the larger
+	print   uint64
+}
+
+// residentEntity is the fold of an entity's contributions as far as a search
+// needs it; descriptions stay in the store.
+type residentEntity struct {
+	chunks   []uint32       // dense ids of the chunks that mention it, ascending
+	surfaces []surfaceCount // how it is written
+	key      string         // nameKey of its identity, under which byKey has it
+	print    uint64         // sum of the contributions' prints: says whether a stored profile is still right
+}
+
+type surfaceCount struct{ surface, n uint32 }
+
+type residentRelation struct {
+	chunks        []uint32
+	forward, back int64 // weight by direction, fixed point
+	lo, hi        uint32
+	print         uint64
+}
+
+// weightUnit makes sums of weights exact, and so independent of their order.
+const weightUnit = 1 << 16
+
+func fixedWeight(w float64) int64 {
+	if !(w > 0) || math.IsInf(w, 0) {
+		w = 1
+	}
+	return int64(math.Round(min(w, 1e9) * weightUnit))
+}
+
+func newResident(dim int, pure bool) *resident {
+	r := &resident{
+		docs:     map[docKey]*residentDoc{},
+		index:    &index.Index{},
+		recall:   newRecall(),
+		graph:    graph.New(),
+		surfaces: map[string]uint32{},
+		byKey:    map[string][]uint32{},
+	}
+	r.index.Text = r.recall.lex
+	if !pure {
+		r.profiles = newProfiles()
+	}
+	if dim > 0 {
+		r.index.Chunks = index.NewVectors(dim)
+	}
+	return r
+}
+
+// bytes is what the copy takes in memory, counted rather than measured.
+func (r *resident) bytes() int64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.cost + r.index.Bytes() + r.recall.pass.Bytes() + r.graph.Bytes()
+}
+
+// preparedChunk is a chunk read and analysed, ready to be applied.
+type preparedChunk struct {
+	ord        uint32
+	start, end int
+	tokens     int
+	vector     []float32
+	analysis   analysis
+	said       contribution
+}
+
+type preparedDoc struct {
+	doc    *residentDoc
+	chunks []preparedChunk
+}
+
+// less orders chunks by document and ordinal, whatever their dense ids are.
+func (r *resident) less(a, b uint32) bool {
+	x, y := &r.chunks[a], &r.chunks[b]
+	if x.doc != y.doc {
+		return bytes.Compare(x.doc.doc[:], y.doc.doc[:]) < 0
+	}
+	return x.ord < y.ord
+}
+
+// apply makes a document visible in the copy, replacing an older version.
+// r.mu is held for writing.
+func (r *resident) apply(p preparedDoc) error {
+	r.remove(p.doc.doc)
+	if len(p.chunks) == 0 {
+		return nil
+	}
+	r.docs[p.doc.doc] = p.doc
+	r.cost += 256 + int64(len(p.doc.id)+len(p.doc.filePath)+len(p.doc.title))
+	for _, c := range p.chunks {
+		id := r.newChunk()
+		p.doc.chunks = append(p.doc.chunks, id)
+		r.chunks[id] = residentChunk{doc: p.doc, ord: c.ord, start: int32(c.start), end: int32(c.end), tokens: int32(c.tokens)}
+		if r.index.Chunks == nil {
+			r.index.Chunks = index.NewVectors(len(c.vector))
+		}
+		if err := r.index.Chunks.Set(id, c.vector); err != nil {
+			return err
+		}
+		r.recall.add(id, c.analysis)
+		r.contribute(id, c.said)
+	}
+	return nil
+}
+
+// remove takes a document out of the copy. r.mu is held for writing.
+func (r *resident) remove(k docKey) {
+	d := r.docs[k]
+	if d == nil {
+		return
+	}
+	delete(r.docs, k)
+	r.cost -= 256 + int64(len(d.id)+len(d.filePath)+len(d.title))
+	for _, id := range d.chunks {
+		r.withdraw(id)
+		r.recall.remove(id)
+		r.index.Chunks.Delete(id)
+		r.chunks[id] = residentChunk{}
+		r.free = append(r.free, id)
+	}
+}
+
+func (r *resident) newChunk() uint32 {
+	if n := len(r.free); n > 0 {
+		id := r.free[n-1]
+		r.free = r.free[:n-1]
+		return id
+	}
+	r.chunks = append(r.chunks, residentChunk{})
+	r.cost += 96
+	return uint32(len(r.chunks) - 1)
+}
+
+func (r *resident) intern(s string) uint32 {
+	if i, ok := r.surfaces[s]; ok {
+		return i
+	}
+	i := uint32(len(r.surface))
+	r.surfaces[s] = i
+	r.surface = append(r.surface, s)
+	r.cost += 64 + int64(len(s))
+	return i
+}
+
+// entity is the graph's id of a name, made when it is new.
+func (r *resident) entity(name string) uint32 {
+	id := r.graph.AddEntity(EntityID(name))
+	for int(id) >= len(r.entities) {
+		r.entities = append(r.entities, residentEntity{})
+		r.cost += 64
+	}
+	if x := &r.entities[id]; len(x.chunks) == 0 && x.key == "" {
+		// The key of the identity, not of this spelling: it must not depend on
+		// which spelling came first.
+		if x.key = nameKey(r.graph.Name(id)); x.key != "" {
+			r.byKey[x.key] = append(r.byKey[x.key], id)
+			r.cost += 64 + int64(len(x.key))
+		}
+	}
+	return id
+}
+
+// contribute adds what a chunk says to the graph.
+func (r *resident) contribute(chunk uint32, said contribution) {
+	c := &r.chunks[chunk]
+	mention := func(name, typ, desc string) uint32 {
+		e := r.entity(name)
+		m := chunkMention{entity: e, surface: r.intern(name), print: print(typ, desc)}
+		c.mentions = append(c.mentions, m)
+		x := &r.entities[e]
+		x.chunks = insertID(x.chunks, chunk)
+		x.print += m.print
+		x.surfaces = countSurface(x.surfaces, m.surface, 1)
+		r.touchEntity(e)
+		return e
+	}
+	for _, e := range said.Entities {
+		if EntityID(e.Name) != "" {
+			mention(e.Name, e.Type, e.Description)
+		}
+	}
+	for _, x := range said.Relations {
+		a, b := EntityID(x.Source), EntityID(x.Target)
+		if a == "" || b == "" || a == b {
+			continue
+		}
+		// An end that no entity record names still is an entity (LightRAG: type UNKNOWN).
+		ends := [2]uint32{}
+		for i, name := range []string{x.Source, x.Target} {
+			id, ok := r.graph.Entity(EntityID(name))
+			if !ok || !c.mentionsEntity(id) {
+				id = mention(name, "", x.Description)
+			}
+			ends[i] = id
+		}
+		forward := a < b
+		lo, hi := ends[0], ends[1]
+		if !forward {
+			lo, hi = hi, lo
+		}
+		cr := chunkRelation{weight: fixedWeight(x.Weight), forward: forward, print: print(x.Keywords, x.Description)}
+		cr.rel = r.relate(lo, hi, cr, 1, chunk)
+		c.relations = append(c.relations, cr)
+	}
+	r.cost += int64(24*len(c.mentions) + 24*len(c.relations))
+}
+
+func (c *residentChunk) mentionsEntity(e uint32) bool {
+	return slices.ContainsFunc(c.mentions, func(m chunkMention) bool { return m.entity == e })
+}
+
+// relate adds (sign 1) one chunk's word on the pair lo-hi. One edge stands for
+// a pair; it points the way most of the weight does.
+func (r *resident) relate(lo, hi uint32, cr chunkRelation, sign int64, chunk uint32) uint32 {
+	rel, ok := r.graph.FindRelation(lo, hi)
+	if !ok {
+		rel, ok = r.graph.FindRelation(hi, lo)
+	}
+	if !ok {
+		rel = r.graph.Relate(r.graph.Name(lo), r.graph.Name(hi), 0)
+		r.growRelations(rel)
+		r.relations[rel] = residentRelation{lo: lo, hi: hi}
+	}
+	x := &r.relations[rel]
+	x.chunks = insertID(x.chunks, chunk)
+	x.add(cr, sign)
+	r.orient(rel)
+	r.touchRelation(rel)
+	return rel
+}
+
+func (x *residentRelation) add(cr chunkRelation, sign int64) {
+	if cr.forward {
+		x.forward += sign * cr.weight
+	} else {
+		x.back += sign * cr.weight
+	}
+	x.print += uint64(sign) * cr.print
+}
+
+func (r *resident) growRelations(rel uint32) {
+	for int(rel) >= len(r.relations) {
+		r.relations = append(r.relations, residentRelation{})
+		r.cost += 80
+	}
+}
+
+// orient gives the edge of a relation its weight and, when the balance has
+// turned, its direction. The edge keeps its id.
+func (r *resident) orient(rel uint32) {
+	x := &r.relations[rel]
+	src, dst := x.lo, x.hi
+	if x.back > x.forward {
+		src, dst = x.hi, x.lo
+	}
+	r.graph.SetRelation(rel, src, dst, float32(float64(x.forward+x.back)/weightUnit))
+}
+
+// withdraw takes what a chunk said out of the graph again.
+func (r *resident) withdraw(chunk uint32) {
+	c := &r.chunks[chunk]
+	r.cost -= int64(24*len(c.mentions) + 24*len(c.relations))
+	for _, cr := range c.relations {
+		x := &r.relations[cr.rel]
+		x.add(cr, -1)
+		r.touchRelation(cr.rel)
+		if x.forward+x.back > 0 {
+			r.orient(cr.rel)
+		}
+	}
+	for _, cr := range c.relations {
+		x := &r.relations[cr.rel]
+		x.chunks = removeID(x.chunks, chunk)
+		if x.forward+x.back == 0 && len(x.chunks) == 0 && x.hi != x.lo {
+			r.dropRelation(cr.rel)
+			r.graph.Unrelate(cr.rel)
+			*x = residentRelation{}
+		}
+	}
+	for _, m := range c.mentions {
+		x := &r.entities[m.entity]
+		x.print -= m.print
+		x.surfaces = countSurface(x.surfaces, m.surface, -1)
+		r.touchEntity(m.entity)
+	}
+	for _, m := range c.mentions {
+		x := &r.entities[m.entity]
+		x.chunks = removeID(x.chunks, chunk)
+		if len(x.surfaces) == 0 && len(x.chunks) == 0 {
+			if _, live := r.graph.NameOK(m.entity); live {
+				r.dropEntity(m.entity)
+				r.graph.RemoveEntity(m.entity)
+				r.forgetKey(x.key, m.entity)
+				*x = residentEntity{}
+			}
+		}
+	}
+}
+
+func (r *resident) forgetKey(key string, e uint32) {
+	l := slices.DeleteFunc(r.byKey[key], func(x uint32) bool { return x == e })
+	if len(l) == 0 {
+		delete(r.byKey, key)
+		r.cost -= 64 + int64(len(key))
+		return
+	}
+	r.byKey[key] = l
+}
+
+// insertID puts id into an ascending list once.
+func insertID(l []uint32, id uint32) []uint32 {
+	i, ok := slices.BinarySearch(l, id)
+	if ok {
+		return l
+	}
+	return slices.Insert(l, i, id)
+}
+
+func removeID(l []uint32, id uint32) []uint32 {
+	i, ok := slices.BinarySearch(l, id)
+	if !ok {
+		return l
+	}
+	return slices.Delete(l, i, i+1)
+}
+
+func countSurface(l []surfaceCount, s uint32, d int) []surfaceCount {
+	for i := range l {
+		if l[i].surface == s {
+			l[i].n = uint32(int(l[i].n) + d)
+			if l[i].n == 0 {
+				return slices.Delete(l, i, i+1)
+			}
+			return l
+		}
+	}
+	return append(l, surfaceCount{s, uint32(d)})
+}
+
+// entityName is how an entity is written most often; ties go to the smaller spelling.
+func (r *resident) entityName(e uint32) string {
+	best, n := "", uint32(0)
+	for _, s := range r.entities[e].surfaces {
+		if w := r.surface[s.surface]; s.n > n || s.n == n && w < best {
+			best, n = w, s.n
+		}
+	}
+	return best
+}

@@ -1,0 +1,544 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"alcove/tenancy"
+)
+
+// What the channels of a search weigh in the fusion. With builtin vectors the
+// lexical list leads: equal weights cost a third of the recall (measured, see
+// ARCHITECTURE.md); a trained embedder is its equal.
+const (
+	pureLexicalWeight  = 0.7
+	pureVectorWeight   = 0.3
+	modelLexicalWeight = 0.5
+	modelVectorWeight  = 0.5
+)
+
+// In mode mix the walk leads and the other channels only settle near ties and
+// fill up: fusing final lists at even weights loses a tenth of the questions
+// that the walk answers. A question that names nothing known has no walk of
+// its own, and a trained embedder then gets an equal say.
+const (
+	mixOtherWeight = 0.02
+	mixModelWeight = 0.2
+	mixLostWeight  = 1.0
+)
+
+// minCosine is LightRAG's COSINE_THRESHOLD.
+const minCosine = 0.2
+
+// Bounds of one search.
+const (
+	channelDepth     = 50     // places of a channel that take part in a fusion
+	maxEdgesPerQuery = 20_000 // relations of the found entities that are looked at
+	massPassages     = 30     // passages whose names are candidates for an entity search
+	relationPassages = 50     // passages whose relations are candidates for a relation search
+)
+
+// plan is a validated query with its defaults filled in.
+type plan struct {
+	Query
+	mode                                      Mode
+	topK, chunkTopK                           int
+	entityTokens, relationTokens, totalTokens int
+	references                                bool
+}
+
+// wants says which channels a mode uses.
+func (p *plan) wants() (local, global, chunks, walk bool) {
+	switch p.mode {
+	case ModeLocal:
+		local = true
+	case ModeGlobal:
+		global = true
+	case ModeHybrid:
+		local, global = true, true
+	case ModeNaive:
+		chunks = true
+	case ModePPR:
+		walk = true
+	case ModeMix:
+		local, global, chunks, walk = true, true, true, true
+	}
+	return
+}
+
+// evidence is what retrieval found, as text: nothing in it points into the
+// knowledge base any more.
+type evidence struct {
+	entities  []DataEntity
+	relations []DataRelation
+	chunks    []foundChunk
+	info      map[string]int
+	gen       uint64
+}
+
+type foundChunk struct {
+	docID, filePath, title string
+	chunkRecord
+	ord   uint32
+	score float64
+	via   string
+}
+
+// searchVectors are the embedded texts of a query; nil where none is needed.
+type searchVectors struct{ query, low, high []float32 }
+
+// stages measures what a query spends its time on.
+type stages map[string]float64
+
+func (s stages) since(name string, t time.Time) {
+	s[name] += float64(time.Since(t).Microseconds()) / 1000
+}
+
+// retrieve runs the search of a plan. The base is pinned and locked for reading
+// only inside; vectors and keywords were made before. Keywords that are still
+// empty are made by the rules here, since those ask what the base knows.
+func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec searchVectors, st stages) (ev evidence, err error) {
+	err = r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
+		t := time.Now()
+		s := &search{eng: r.eng, r: res, p: p, vec: vec, q: parseQuestion(res.recall, p.Query.Query, *r.eng.o.RelationGroups)}
+		if len(kw.High) == 0 && len(kw.Low) == 0 {
+			*kw = s.q.keywords()
+		}
+		s.kw = *kw
+		if err := s.run(tx); err != nil {
+			return err
+		}
+		st.since("search", t)
+		t = time.Now()
+		ev, err = s.read(tx)
+		ev.gen = res.gen
+		st.since("read", t)
+		return err
+	})
+	return ev, err
+}
+
+// search is one search over a locked copy.
+type search struct {
+	eng *Engine
+	r   *resident
+	p   *plan
+	q   question
+	kw  Keywords
+	vec searchVectors
+
+	entities  []scored
+	relations []scored
+	chunks    []scored // with Via where the walk led
+	info      map[string]int
+}
+
+func (s *search) pure() bool { return s.eng.o.Embedder.Pure() }
+
+func (s *search) run(tx *tenancy.Tx) error {
+	local, global, chunks, walk := s.p.wants()
+	var walked []scored
+	if walk || local && s.pure() {
+		walked = s.r.recall.walk(s.q, max(s.p.chunkTopK, channelDepth), nil, s.r.less)
+	}
+	var localE, globalE, localR, globalR []scored
+	if local {
+		var err error
+		if localE, err = s.findEntities(walked); err != nil {
+			return err
+		}
+		localR = s.edgesOf(localE)
+	}
+	if global {
+		var err error
+		if globalR, err = s.findRelations(tx); err != nil {
+			return err
+		}
+		globalE = s.endsOf(globalR)
+	}
+	s.entities = mergeScored(localE, globalE)
+	s.relations = mergeScored(localR, globalR)
+	s.info = map[string]int{"total_entities_found": len(s.entities), "total_relations_found": len(s.relations)}
+
+	switch s.p.mode {
+	case ModePPR:
+		s.chunks = s.fill(walked)
+	case ModeNaive:
+		c, err := s.chunkChannels(nil)
+		if err != nil {
+			return err
+		}
+		s.chunks = fuse(c, s.r.less)
+	case ModeMix:
+		if err := s.mix(walked, chunks); err != nil {
+			return err
+		}
+	default:
+		ids, err := s.chunksOfItems()
+		if err != nil {
+			return err
+		}
+		s.chunks = make([]scored, len(ids))
+		for i, id := range ids {
+			s.chunks[i] = scored{ID: id, Score: 1 / float64(rrfK+1+i)}
+		}
+	}
+	s.info["merged_chunks_count"] = len(s.chunks)
+	s.chunks = firstN(s.chunks, s.p.chunkTopK)
+	return nil
+}
+
+// fill completes a walk that reached fewer passages than were asked for with
+// the lexical list behind it.
+func (s *search) fill(walked []scored) []scored {
+	if len(walked) >= s.p.chunkTopK {
+		return walked
+	}
+	seen := make(map[uint32]bool, len(walked))
+	low := 1.0
+	for _, x := range walked {
+		seen[x.ID] = true
+		low = x.Score
+	}
+	for i, x := range s.r.recall.bm25(s.q, s.p.chunkTopK, nil, s.r.less) {
+		if !seen[x.ID] {
+			walked = append(walked, scored{ID: x.ID, Score: low / float64(2+i)})
+		}
+	}
+	return walked
+}
+
+// chunkChannels are the lexical and the dense list of the question, among the
+// chunks that keep allows.
+func (s *search) chunkChannels(keep func(uint32) bool) ([]channel, error) {
+	depth := max(s.p.chunkTopK, channelDepth)
+	lw, vw := modelLexicalWeight, modelVectorWeight
+	if s.pure() {
+		lw, vw = pureLexicalWeight, pureVectorWeight
+	}
+	c := []channel{{idsOf(s.r.recall.bm25(s.q, depth, keep, s.r.less)), lw}}
+	if s.vec.query == nil || s.r.index.Chunks == nil || s.r.index.Chunks.Len() == 0 {
+		return c, nil
+	}
+	hits, err := s.r.index.Chunks.Search(s.vec.query, depth, keep, s.r.less)
+	if err != nil {
+		return nil, fmt.Errorf("search chunks: %w", err)
+	}
+	ids := make([]uint32, 0, len(hits))
+	for _, h := range hits {
+		if h.Score >= minCosine || s.pure() {
+			ids = append(ids, h.ID)
+		}
+	}
+	return append(c, channel{ids, vw}), nil
+}
+
+// mix fuses the walk with every other way to a chunk.
+func (s *search) mix(walked []scored, chunks bool) error {
+	other, err := s.chunkChannels(nil)
+	if err != nil {
+		return err
+	}
+	items, err := s.chunksOfItems()
+	if err != nil {
+		return err
+	}
+	for i := range other {
+		w := mixOtherWeight
+		if !s.pure() && i == 1 {
+			w = mixModelWeight
+			if !s.q.named() {
+				w = mixLostWeight
+			}
+		}
+		other[i].weight *= w
+	}
+	all := append([]channel{{idsOf(s.fill(walked)), 1}}, other...)
+	all = append(all, channel{firstN(items, channelDepth), mixOtherWeight / 2})
+	s.chunks = fuse(all, s.r.less)
+	via := map[uint32]string{}
+	for _, x := range walked {
+		via[x.ID] = x.Via
+	}
+	for i := range s.chunks {
+		s.chunks[i].Via = via[s.chunks[i].ID]
+	}
+	return nil
+}
+
+// findEntities is the low-level search: by profile vectors where an embedder
+// makes them, and by the names of the question and the passages the walk led
+// to in every configuration.
+func (s *search) findEntities(walked []scored) ([]scored, error) {
+	sum := map[uint32]float64{}
+	for _, k := range s.lowKeys() {
+		for _, e := range s.r.byKey[k] {
+			sum[e] = max(sum[e], 2)
+		}
+	}
+	if walked == nil {
+		walked = s.r.recall.bm25(s.q, massPassages, nil, s.r.less)
+	}
+	var top float64
+	for _, x := range firstN(walked, massPassages) {
+		top = max(top, x.Score)
+	}
+	for _, x := range firstN(walked, massPassages) {
+		c := &s.r.chunks[x.ID]
+		for _, m := range c.mentions {
+			n := len(s.r.entities[m.entity].chunks)
+			sum[m.entity] += x.Score / top * s.r.rarity(n) / float64(len(c.mentions))
+		}
+	}
+	words := make([]scored, 0, len(sum))
+	for e, v := range sum {
+		words = append(words, scored{ID: e, Score: v})
+	}
+	sortScored(words, s.r.lessEntity)
+	words = firstN(words, s.p.topK)
+	if s.vec.low == nil || s.r.index.Entities == nil || s.r.index.Entities.Len() == 0 {
+		return words, nil
+	}
+	hits, err := s.r.index.Entities.Search(s.vec.low, s.p.topK, nil, s.r.lessEntity)
+	if err != nil {
+		return nil, fmt.Errorf("search entities: %w", err)
+	}
+	var dense []uint32
+	for _, h := range hits {
+		if h.Score >= minCosine {
+			dense = append(dense, h.ID)
+		}
+	}
+	return firstN(fuse([]channel{{idsOf(words), modelLexicalWeight}, {dense, modelVectorWeight}}, s.r.lessEntity), s.p.topK), nil
+}
+
+// lowKeys are the name keys of the low-level keywords and of the question's names.
+func (s *search) lowKeys() []string {
+	keys := slices.Clone(s.q.names())
+	for _, k := range s.kw.Low {
+		keys = append(keys, nameKey(k))
+	}
+	return keys
+}
+
+// edgesOf are the relations of entities, one hop, as LightRAG ranks them: by
+// the sum of the degrees of their ends, then by weight.
+func (s *search) edgesOf(entities []scored) []scored {
+	type edge struct {
+		rel    uint32
+		degree int
+		weight float32
+	}
+	var list []edge
+	seen := map[uint32]bool{}
+	for _, e := range entities {
+		s.r.graph.Neighbours(e.ID, func(n, rel uint32, _ bool, w float32) bool {
+			if !seen[rel] {
+				seen[rel] = true
+				list = append(list, edge{rel, s.r.graph.Degree(e.ID) + s.r.graph.Degree(n), w})
+			}
+			return len(list) < maxEdgesPerQuery
+		})
+	}
+	slices.SortFunc(list, func(a, b edge) int {
+		switch {
+		case a.degree != b.degree:
+			return b.degree - a.degree
+		case a.weight != b.weight:
+			if a.weight > b.weight {
+				return -1
+			}
+			return 1
+		case s.r.lessRelation(a.rel, b.rel):
+			return -1
+		}
+		return 1
+	})
+	list = firstN(list, s.p.topK)
+	out := make([]scored, len(list))
+	for i, e := range list {
+		out[i] = scored{ID: e.rel, Score: float64(e.weight)}
+	}
+	return out
+}
+
+// findRelations is the high-level search: by profile vectors where an embedder
+// makes them; else the relations of the passages that hold the high-level
+// words, by how much of the words their own sentence and keywords hold.
+func (s *search) findRelations(tx *tenancy.Tx) ([]scored, error) {
+	if s.vec.high != nil && s.r.index.Relations != nil && s.r.index.Relations.Len() > 0 {
+		hits, err := s.r.index.Relations.Search(s.vec.high, s.p.topK, nil, s.r.lessRelation)
+		if err != nil {
+			return nil, fmt.Errorf("search relations: %w", err)
+		}
+		var out []scored
+		for _, h := range hits {
+			if h.Score >= minCosine {
+				out = append(out, scored{ID: h.ID, Score: float64(h.Score)})
+			}
+		}
+		return out, nil
+	}
+	words := s.q
+	if len(s.p.HLKeywords) > 0 || len(s.kw.High) > 0 {
+		words = parseQuestion(s.r.recall, joinWords(s.kw.High, s.q.text), *s.eng.o.RelationGroups)
+	}
+	f := newFolder(s.r, tx, nil)
+	sum := map[uint32]float64{}
+	match := newMatcher(s.r.recall, words)
+	for _, x := range s.r.recall.bm25(words, relationPassages, nil, s.r.less) {
+		c, err := f.contribution(x.ID)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range c.Relations {
+			a, okA := s.r.graph.Entity(EntityID(m.Source))
+			b, okB := s.r.graph.Entity(EntityID(m.Target))
+			if !okA || !okB {
+				continue
+			}
+			rel, ok := s.r.findRelation(a, b)
+			if !ok {
+				continue
+			}
+			if v := match.score(m.Keywords, m.Description); v > sum[rel] {
+				sum[rel] = v
+			}
+		}
+	}
+	out := make([]scored, 0, len(sum))
+	for rel, v := range sum {
+		out = append(out, scored{ID: rel, Score: v})
+	}
+	sortScored(out, s.r.lessRelation)
+	return firstN(out, s.p.topK), nil
+}
+
+// endsOf are the entities of relations in the order they come up.
+func (s *search) endsOf(relations []scored) []scored {
+	var out []scored
+	seen := map[uint32]bool{}
+	for _, x := range relations {
+		src, dst, _, ok := s.r.graph.Relation(x.ID)
+		if !ok {
+			continue
+		}
+		for _, e := range [2]uint32{src, dst} {
+			if !seen[e] {
+				seen[e] = true
+				out = append(out, scored{ID: e, Score: x.Score})
+			}
+		}
+	}
+	return firstN(out, s.p.topK)
+}
+
+// chunksOfItems are the chunks behind the entities and relations that were
+// found: those most items mention, cut to half of RelatedChunks an item by
+// their closeness to the question (LightRAG's VECTOR pick), the two lists
+// taken in turn.
+func (s *search) chunksOfItems() ([]uint32, error) {
+	pick := func(items []scored, chunks func(uint32) []uint32) ([]uint32, error) {
+		candidates := map[uint32]bool{}
+		for _, it := range items {
+			for _, c := range chunks(it.ID) {
+				candidates[c] = true
+			}
+		}
+		if len(candidates) == 0 {
+			return nil, nil
+		}
+		n := max(1, s.eng.o.RelatedChunks*len(items)/2)
+		ch, err := s.chunkChannels(func(id uint32) bool { return candidates[id] })
+		if err != nil {
+			return nil, err
+		}
+		return firstN(idsOf(fuse(ch, s.r.less)), n), nil
+	}
+	byEntity, err := pick(s.entities, func(e uint32) []uint32 { return s.r.entities[e].chunks })
+	if err != nil {
+		return nil, err
+	}
+	byRelation, err := pick(s.relations, func(rel uint32) []uint32 { return s.r.relations[rel].chunks })
+	if err != nil {
+		return nil, err
+	}
+	return roundRobin(byEntity, byRelation), nil
+}
+
+// read turns what was found into text through the snapshot of the search.
+func (s *search) read(tx *tenancy.Tx) (evidence, error) {
+	ev := evidence{info: s.info}
+	for _, x := range s.chunks {
+		c := &s.r.chunks[x.ID]
+		b, err := tx.Get(kindChunk, c.doc.key(c.ord))
+		if errors.Is(err, tenancy.ErrNotFound) {
+			continue // went away between this snapshot and the copy; a later one is right about it
+		}
+		if err != nil {
+			return ev, fmt.Errorf("chunk %s: %w", chunkID(c.doc.id, c.ord), err)
+		}
+		rec, err := decodeChunk(b)
+		if err != nil {
+			return ev, fmt.Errorf("chunk %s: %w", chunkID(c.doc.id, c.ord), err)
+		}
+		ev.chunks = append(ev.chunks, foundChunk{
+			docID: c.doc.id, filePath: c.doc.filePath, title: c.doc.title,
+			chunkRecord: rec, ord: c.ord, score: x.Score, via: x.Via,
+		})
+	}
+	f := newFolder(s.r, tx, idsOf(s.chunks))
+	for _, x := range s.entities {
+		d, err := f.dataEntity(x)
+		if err != nil {
+			return ev, err
+		}
+		ev.entities = append(ev.entities, d)
+	}
+	for _, x := range s.relations {
+		d, err := f.dataRelation(x)
+		if err != nil {
+			return ev, err
+		}
+		ev.relations = append(ev.relations, d)
+	}
+	return ev, nil
+}
+
+func (f *folder) dataEntity(x scored) (DataEntity, error) {
+	p, err := f.entity(x.ID, maxFoldChunks)
+	ids, paths := f.sourcesOf(p.sources)
+	return DataEntity{
+		EntityName: f.r.entityName(x.ID), EntityType: p.typ, Description: p.description,
+		SourceID: ids, FilePath: paths, Score: x.Score,
+	}, err
+}
+
+func (f *folder) dataRelation(x scored) (DataRelation, error) {
+	p, err := f.relation(x.ID, maxFoldChunks)
+	src, dst, w, _ := f.r.graph.Relation(x.ID)
+	ids, paths := f.sourcesOf(p.sources)
+	return DataRelation{
+		SrcID: f.r.entityName(src), TgtID: f.r.entityName(dst), Description: p.description, Keywords: p.keywords,
+		Weight: float64(w), SourceID: ids, FilePath: paths, Score: x.Score,
+	}, err
+}
+
+// mergeScored takes from two lists in turn and keeps each id's first score.
+func mergeScored(a, b []scored) []scored {
+	at := map[uint32]scored{}
+	for _, l := range [][]scored{b, a} {
+		for _, x := range l {
+			at[x.ID] = x
+		}
+	}
+	ids := roundRobin(idsOf(a), idsOf(b))
+	out := make([]scored, len(ids))
+	for i, id := range ids {
+		out[i] = at[id]
+	}
+	return out
+}
