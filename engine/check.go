@@ -21,6 +21,23 @@ type CheckCounts struct {
 	Problems                                  int
 }
 
+// Add adds the counts of another knowledge base.
+func (n *CheckCounts) Add(o CheckCounts) {
+	n.Documents += o.Documents
+	n.Visible += o.Visible
+	n.Chunks += o.Chunks
+	n.Answers += o.Answers
+	n.Jobs += o.Jobs
+	n.ContentBytes += o.ContentBytes
+	n.Problems += o.Problems
+}
+
+// String names the counts for a reader.
+func (n CheckCounts) String() string {
+	return fmt.Sprintf("%d documents (%d visible, %d bytes), %d chunks, %d jobs, %d stored answers",
+		n.Documents, n.Visible, n.ContentBytes, n.Chunks, n.Jobs, n.Answers)
+}
+
 // Check verifies that a knowledge base is what its documents imply: that what
 // readers see is whole, that nothing is half there and unaccounted for, that
 // counters, lists and jobs agree with a scan, that contents have their hashes,

@@ -31,7 +31,7 @@ type Options struct {
 	MaxCallMetadata  int           // 1 MiB a call
 	MaxChunks        int           // 200,000 a document
 	MaxPending       int           // 100,000 waiting documents in all
-	Workers          int           // 2
+	Workers          int           // 8: documents worked on at once; they share syncs
 	EmbedBatch       int           // 64 texts a call
 	ModelConcurrency int           // 4 model calls at once, for the whole server
 	ChunkAttempts    int           // 4 tries of a model call before the document fails
@@ -50,10 +50,11 @@ type Options struct {
 // on them in the background, keeps the bases in use in memory and answers
 // questions. Safe for concurrent use.
 type Engine struct {
-	o      Options
-	queue  *queue        // accepted work, see job.go
-	pool   *pool         // open knowledge bases, see pool.go
-	models chan struct{} // one place for each model call that may run at once
+	o            Options
+	queue        *queue        // accepted work, see job.go
+	pool         *pool         // open knowledge bases, see pool.go
+	models       chan struct{} // one place for each model call that may run at once
+	keywordCache *keywordCache
 }
 
 // New starts an Engine: unfinished work of the store is taken up again at once.
@@ -62,12 +63,14 @@ func New(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine options: %w", err)
 	}
-	e := &Engine{o: o, models: make(chan struct{}, o.ModelConcurrency)}
+	e := &Engine{o: o, models: make(chan struct{}, o.ModelConcurrency), keywordCache: newKeywordCache(o.KeywordCacheSize)}
 	e.pool = newPool(e)
 	if e.queue, err = newQueue(e); err != nil {
 		return nil, fmt.Errorf("take up unfinished work: %w", err)
 	}
 	o.Store.OnKBGone(e.pool.forget)
+	o.Store.OnKBGone(e.queue.forget)
+	e.queue.start()
 	return e, nil
 }
 
@@ -79,6 +82,10 @@ func (e *Engine) Close() error {
 	e.pool.close()
 	return nil
 }
+
+// Sniff refuses a file that Add would refuse for its name or its bytes, as
+// Parser.Sniff does. Without bytes it tells an unread type from a read one.
+func (e *Engine) Sniff(name string, data []byte) error { return e.o.Parser.Sniff(name, data) }
 
 // model runs f in one of the places for model calls.
 func (e *Engine) model(ctx context.Context, f func() error) error {
@@ -114,7 +121,7 @@ func (o Options) withDefaults() (Options, error) {
 	}{
 		{&o.ChunkTokens, 1200}, {&o.MaxDocumentBytes, 50 << 20}, {&o.MaxTexts, 1000},
 		{&o.MaxMetadataBytes, 16 << 10}, {&o.MaxCallMetadata, 1 << 20}, {&o.MaxChunks, 200_000}, {&o.MaxPending, 100_000},
-		{&o.Workers, 2}, {&o.EmbedBatch, 64}, {&o.ModelConcurrency, 4}, {&o.ChunkAttempts, 4}, {&o.MaxOpen, 100},
+		{&o.Workers, 8}, {&o.EmbedBatch, 64}, {&o.ModelConcurrency, 4}, {&o.ChunkAttempts, 4}, {&o.MaxOpen, 100},
 		{&o.RelatedChunks, 5}, {&o.KeywordCacheSize, 1000},
 	} {
 		if *d.v < 0 {

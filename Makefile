@@ -1,0 +1,52 @@
+# alcove. `make demo` shows it, `make test` proves it; nothing but Go is needed.
+GO       ?= go
+BIN      ?= alcove
+RELEASE  ?=
+LDFLAGS  := -s -w $(if $(RELEASE),-X main.release=$(RELEASE))
+TOOLS    := $(GO) tool -modfile=tools/go.mod
+export CGO_ENABLED = 0
+
+.PHONY: build demo test race lint check fuzz bench e2e cross licences clean
+
+build: ## the binary, ./alcove
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/alcove
+
+demo: build ## from nothing to a cited answer
+	./$(BIN) demo
+
+test: ## every test, offline
+	$(GO) test ./...
+
+race: ## the rooms under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./tenancy/... ./engine/... ./index/... ./graph/... ./httpapi/...
+
+lint: ## gofmt, vet, staticcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt -w $$out"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOLS) staticcheck ./...
+
+check: lint test ## what a change must pass
+
+FUZZTIME ?= 20s
+fuzz: ## every fuzz target for FUZZTIME
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	  done; done
+
+bench: build ## the workloads behind the README's figures (DATA=folder of question sets)
+	./$(BIN) bench retrieval --data $(or $(DATA),../shared/data)
+	$(GO) test -run '^$$' -bench . -benchtime 200x ./index ./graph ./tenancy/keyspace
+
+e2e: build ## ADR 007's walk-through against the real binary
+	./scripts/walkthrough.sh ./$(BIN)
+
+cross: ## all six targets
+	@for t in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do \
+	  echo "build $$t"; GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o /dev/null ./cmd/alcove || exit 1; done
+
+licences: ## cmd/alcove/licences.txt, from what is linked
+	./scripts/licences.sh > cmd/alcove/licences.txt
+
+clean:
+	rm -f $(BIN)

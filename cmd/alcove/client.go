@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"time"
+)
+
+// client speaks the REST API as a user would.
+type client struct {
+	base  string // http://host:port/api/v1
+	token string
+	key   string
+	http  *http.Client
+}
+
+func newClient(addr string) *client {
+	return &client{base: "http://" + addr + "/api/v1", http: &http.Client{Timeout: 5 * time.Minute}}
+}
+
+// call sends body as JSON (an io.Reader is sent as it is, with contentType) and
+// decodes the answer into out, unwrapping the envelope where there is one.
+func (c *client) call(ctx context.Context, method, path string, body any, out any) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	var r io.Reader
+	if body != nil {
+		r = bytes.NewReader(b)
+	}
+	return c.send(ctx, method, path, "application/json", r, out)
+}
+
+func (c *client) send(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", contentType)
+	}
+	switch {
+	case c.key != "":
+		req.Header.Set("X-API-Key", c.key)
+	case c.token != "":
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
+	if err != nil {
+		return err
+	}
+	var envelope struct {
+		Status, Code, Message string
+		Data                  json.RawMessage
+	}
+	json.Unmarshal(b, &envelope) //nolint:errcheck // a bare body has no envelope
+	if res.StatusCode >= 400 {
+		return fmt.Errorf("%s %s: %s %s: %s", method, path, res.Status, envelope.Code, envelope.Message)
+	}
+	if out == nil {
+		return nil
+	}
+	if envelope.Status == "success" && envelope.Data != nil {
+		b = envelope.Data
+	}
+	return json.Unmarshal(b, out)
+}
+
+// upload sends files through documents/add.
+func (c *client) upload(ctx context.Context, kb string, files []namedFile, out any) error {
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	for _, f := range files {
+		p, err := w.CreateFormFile("file", filepath.Base(f.name))
+		if err != nil {
+			return err
+		}
+		if _, err := p.Write(f.data); err != nil {
+			return err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return c.send(ctx, "POST", kb+"/documents/add", w.FormDataContentType(), &b, out)
+}
+
+type namedFile struct {
+	name string
+	data []byte
+}
+
+func kbPath(tenant, kb string) string {
+	return "/tenants/" + url.PathEscape(tenant) + "/knowledge-bases/" + url.PathEscape(kb)
+}

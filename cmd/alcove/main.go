@@ -1,0 +1,49 @@
+// Command alcove serves many tenants their own knowledge bases from one data
+// folder. See README.md; `alcove help` lists the commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := root().ExecuteContext(ctx); err != nil {
+		if !errors.Is(err, errReported) {
+			fmt.Fprintln(os.Stderr, "alcove:", err)
+		}
+		os.Exit(1)
+	}
+}
+
+// errReported ends a command whose output already says what is wrong.
+var errReported = errors.New("reported")
+
+func root() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "alcove",
+		Short: "Knowledge bases for many tenants in one binary",
+		Long: `alcove gives many tenants their own knowledge bases: documents in, a knowledge
+graph and vectors made of them, grounded answers with exact citations out.
+
+First steps:
+  alcove demo                 ask the handbook a question, leave nothing behind
+  alcove serve                serve the REST API on 127.0.0.1:9621
+  alcove token                print an administrator's token for that server
+
+Every flag is also a variable of the environment or of a .env file: --data-dir
+is DATA_DIR. A flag wins over the environment, the environment over the file.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	c.AddCommand(serveCommand(), tokenCommand(), demoCommand(), checkCommand(), configCommand(), versionCommand(), benchCommand(), probeCommand())
+	return c
+}

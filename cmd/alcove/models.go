@@ -1,0 +1,137 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"alcove/engine"
+	"alcove/engine/builtin"
+	"alcove/engine/ollama"
+	"alcove/engine/openai"
+	"alcove/engine/parse"
+)
+
+// models are the implementations of engine's interfaces that the settings name.
+type models struct {
+	chatter   engine.Chatter // nil without a language model
+	embedder  engine.Embedder
+	extractor engine.Extractor
+	answerer  engine.Answerer
+}
+
+// String names the models for a log line.
+func (m models) String() string {
+	chat := "none"
+	if m.chatter != nil {
+		chat = m.chatter.Model()
+	}
+	return fmt.Sprintf("chat %s, embedding %s", chat, m.embedder.Model())
+}
+
+func (m models) into(o *engine.Options) {
+	o.Parser = parse.New()
+	o.Chatter, o.Embedder, o.Extractor, o.Answerer = m.chatter, m.embedder, m.extractor, m.answerer
+	if m.chatter != nil {
+		o.Fallback = builtin.Answerer()
+	}
+}
+
+// Where the model servers are when nothing else is said.
+const (
+	ollamaHost = "http://127.0.0.1:11434"
+	openaiHost = "https://api.openai.com/v1"
+)
+
+// models reads the settings of the providers; what it returns makes them.
+func (v *values) models() func() (models, error) {
+	chat := v.oneOf("LLM_BINDING", "builtin", "ollama", "openai")
+	embed := v.oneOf("EMBEDDING_BINDING", "builtin", "ollama", "openai")
+	timeout := v.seconds("LLM_TIMEOUT", 1, 86_400)
+	numCtx := int(v.number("OLLAMA_LLM_NUM_CTX", 512, 1<<21))
+	dim := int(v.number("EMBEDDING_DIM", 0, 16_384))
+	if chat != "builtin" && v.str("LLM_MODEL") == "" {
+		v.bad("LLM_MODEL", "is needed with LLM_BINDING=%s", chat)
+	}
+	if embed != "builtin" && v.str("EMBEDDING_MODEL") == "" {
+		v.bad("EMBEDDING_MODEL", "is needed with EMBEDDING_BINDING=%s", embed)
+	}
+	def := func(binding string) string {
+		if binding == "openai" {
+			return openaiHost
+		}
+		return ollamaHost
+	}
+	chatHost := v.url("LLM_BINDING_HOST", def(chat))
+	embedDef := def(embed)
+	embedKey := v.str("EMBEDDING_BINDING_API_KEY")
+	if embed == chat {
+		embedDef = chatHost
+		if embedKey == "" {
+			embedKey = v.str("LLM_BINDING_API_KEY")
+		}
+	}
+	embedHost := v.url("EMBEDDING_BINDING_HOST", embedDef)
+	batch := int(v.number("EMBEDDING_BATCH_NUM", 1, 2048))
+	chatEnd := endpoint{chat, chatHost, v.str("LLM_BINDING_API_KEY"), timeout}
+	embedEnd := endpoint{embed, embedHost, embedKey, timeout}
+	return func() (m models, err error) {
+		if m.chatter, err = chatEnd.chatter(v.str("LLM_MODEL"), numCtx); err != nil {
+			return m, fmt.Errorf("LLM_BINDING %s: %w", chat, err)
+		}
+		if m.embedder, err = embedEnd.embedder(v.str("EMBEDDING_MODEL"), dim, batch); err != nil {
+			return m, fmt.Errorf("EMBEDDING_BINDING %s: %w", embed, err)
+		}
+		if m.chatter == nil {
+			m.extractor, m.answerer = builtin.Extractor(builtin.Options{}), builtin.Answerer()
+			return m, nil
+		}
+		m.extractor = engine.ModelExtractor(m.chatter, engine.ExtractOptions{Language: v.str("SUMMARY_LANGUAGE"), Types: v.list("ENTITY_TYPES")})
+		m.answerer = engine.ModelAnswerer(m.chatter, engine.AnswerOptions{})
+		return m, nil
+	}
+}
+
+// endpoint is one model server.
+type endpoint struct {
+	binding, url, key string
+	idle              time.Duration
+}
+
+// chatter is nil for the builtin binding, which has no language model.
+func (e endpoint) chatter(model string, contextTokens int) (engine.Chatter, error) {
+	remote := engine.RemoteOptions{Idle: e.idle}
+	switch e.binding {
+	case "ollama":
+		c, err := ollama.New(ollama.Options{URL: e.url, APIKey: e.key, ChatModel: model, ContextTokens: contextTokens, Remote: remote})
+		if err != nil {
+			return nil, err
+		}
+		return c.Chatter(), nil
+	case "openai":
+		c, err := openai.New(openai.Options{URL: e.url, APIKey: e.key, ChatModel: model, Remote: remote})
+		if err != nil {
+			return nil, err
+		}
+		return c.Chatter(), nil
+	}
+	return nil, nil
+}
+
+func (e endpoint) embedder(model string, dim, batch int) (engine.Embedder, error) {
+	remote := engine.RemoteOptions{Idle: e.idle}
+	switch e.binding {
+	case "ollama":
+		c, err := ollama.New(ollama.Options{URL: e.url, APIKey: e.key, EmbedModel: model, EmbedBatch: batch, Remote: remote})
+		if err != nil {
+			return nil, err
+		}
+		return c.Embedder(), nil
+	case "openai":
+		c, err := openai.New(openai.Options{URL: e.url, APIKey: e.key, EmbedModel: model, Dimensions: dim, EmbedBatch: batch, Remote: remote})
+		if err != nil {
+			return nil, err
+		}
+		return c.Embedder(), nil
+	}
+	return builtin.Embedder(), nil
+}

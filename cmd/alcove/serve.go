@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/spf13/cobra"
+
+	"alcove/engine"
+	"alcove/httpapi"
+	"alcove/tenancy"
+)
+
+func serveCommand() *cobra.Command {
+	var rotate bool
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the REST API",
+		Long: `serve opens the data folder (making it when it is not there) and serves the REST
+API until it gets SIGTERM or an interrupt: then /readyz answers 503, running
+requests end, and accepted documents go on at the next start.
+
+An administrator's token for it comes from: alcove token --data-dir DIR`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := loadSettings(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			log := v.logger()
+			cfg := v.server(log)
+			if err := v.err(); err != nil {
+				return err
+			}
+			for _, w := range foreignSet() {
+				log.Warn(w)
+			}
+			cfg.rotate = rotate
+			return serve(cmd.Context(), cfg, nil)
+		},
+	}
+	addSettings(c.Flags())
+	c.Flags().BoolVar(&rotate, "rotate-secret", false, "make a new token secret first: ends every token")
+	return c
+}
+
+// serverConfig is everything a server is made of, read from the settings.
+type serverConfig struct {
+	log    *slog.Logger
+	listen string
+	store  tenancy.Options
+	models func() (models, error)
+	engine engine.Options
+	http   httpapi.Options
+	rotate bool  // make a new token secret first
+	memory int64 // GOMEMLIMIT is left alone when it was given
+}
+
+func (v *values) logger() *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(v.str("LOG_LEVEL"))); err != nil {
+		v.bad("LOG_LEVEL", "%q is not DEBUG, INFO, WARN or ERROR", v.str("LOG_LEVEL"))
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if v.oneOf("LOG_FORMAT", "json", "text") == "text" {
+		return slog.New(slog.NewTextHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, o))
+}
+
+// server reads a server's settings; faults are collected in v.
+func (v *values) server(log *slog.Logger) serverConfig {
+	cfg := serverConfig{log: log, listen: v.str("LISTEN")}
+	if _, _, err := net.SplitHostPort(cfg.listen); err != nil {
+		v.bad("LISTEN", "%q is not host:port", cfg.listen)
+	}
+	cfg.store = v.store(log)
+	cfg.models = v.models()
+	cfg.memory = machineMemory()
+	resident := v.number("CACHE_MEMORY_BYTES", 0, 1<<50)
+	if resident == 0 {
+		resident = cfg.memory / 4
+	}
+	cfg.engine = engine.Options{
+		Logger:           log,
+		ChunkTokens:      int(v.number("CHUNK_SIZE", 16, 8192)),
+		ChunkOverlap:     int(v.number("CHUNK_OVERLAP_SIZE", 0, 4096)),
+		MaxDocumentBytes: int(v.number("MAX_UPLOAD_BYTES", 1, 1<<30)),
+		MaxPending:       int(v.number("MAX_PENDING_DOCUMENTS", 1, 10_000_000)),
+		Workers:          int(v.number("MAX_PARALLEL_INSERT", 1, 256)),
+		ModelConcurrency: int(v.number("MAX_ASYNC", 1, 1024)),
+		EmbedBatch:       int(v.number("EMBEDDING_BATCH_NUM", 1, 2048)),
+		MaxOpen:          int(v.number("MAX_CACHED_INSTANCES", 1, 100_000)),
+		MaxOpenBytes:     resident,
+	}
+	if cfg.engine.ChunkOverlap >= cfg.engine.ChunkTokens {
+		v.bad("CHUNK_OVERLAP_SIZE", "%d must be below CHUNK_SIZE %d", cfg.engine.ChunkOverlap, cfg.engine.ChunkTokens)
+	}
+	cfg.http = httpapi.Options{
+		Logger:         log,
+		AllowedHosts:   v.list("ALLOWED_HOSTS"),
+		MaxInFlight:    int(v.number("MAX_IN_FLIGHT", 1, 1_000_000)),
+		MaxUploadBytes: v.number("MAX_UPLOAD_BYTES", 1, 1<<30),
+		ScanFolders:    map[string]string{},
+	}
+	for _, f := range v.list("SCAN_FOLDERS") {
+		name, path, ok := strings.Cut(f, "=")
+		if !ok || name == "" || path == "" {
+			v.bad("SCAN_FOLDERS", "%q is not name=path", f)
+			continue
+		}
+		cfg.http.ScanFolders[name] = path
+	}
+	return cfg
+}
+
+// store reads the settings of the data folder alone.
+func (v *values) store(log *slog.Logger) tenancy.Options {
+	return tenancy.Options{
+		Dir:             v.str("DATA_DIR"),
+		Logger:          log,
+		TokenSecret:     []byte(v.str("TOKEN_SECRET")),
+		TokenTTL:        time.Duration(v.number("TOKEN_EXPIRE_HOURS", 1, 24*366)) * time.Hour,
+		MaxKBsPerTenant: int(v.number("MAX_KB_PER_TENANT", 1, 100_000)),
+	}
+}
+
+// machineMemory is what this process may use: the container's limit, else the machine's.
+func machineMemory() int64 {
+	if n, err := memlimit.FromCgroup(); err == nil && n < 1<<50 {
+		return int64(n)
+	}
+	if n, err := memlimit.FromSystem(); err == nil {
+		return int64(n)
+	}
+	return 2 << 30
+}
+
+// Heap that a server needs beside its knowledge bases: Badger's memtables and
+// caches, and the buffers of flushes and compactions, which without a limit
+// grow to a gigabyte.
+const baseMemory = 320 << 20
+
+// limitMemory keeps GOMEMLIMIT at what the open knowledge bases justify, so
+// that an idle server is small and a busy one is not starved. It does nothing
+// when GOMEMLIMIT is set.
+func limitMemory(ctx context.Context, machine int64, resident func() int64) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		// Twice the counted bytes: the collector needs room to work in.
+		debug.SetMemoryLimit(min(machine*9/10, baseMemory+2*resident()))
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// serve runs a server until ctx ends. ready, when not nil, gets the address it
+// listens on.
+func serve(ctx context.Context, cfg serverConfig, ready func(addr string)) error {
+	// The address first: a second server must not wait for a store to open.
+	ln, err := net.Listen("tcp", cfg.listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w (is another server running? --listen chooses another address)", cfg.listen, err)
+	}
+	defer ln.Close()
+	s, err := startServer(cfg)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	limit, stop := context.WithCancel(context.Background())
+	defer stop()
+	go limitMemory(limit, cfg.memory, func() int64 { return s.engine.Stats().Bytes })
+	cfg.log.Info("serving", "address", ln.Addr().String(), "data", cfg.store.Dir, "version", version(), "models", s.models.String())
+	if ready != nil {
+		ready(ln.Addr().String())
+	}
+	err = s.http.Serve(ctx, ln)
+	cfg.log.Info("stopped")
+	return err
+}
+
+// running is a server without its listener.
+type running struct {
+	store  *tenancy.Store
+	engine *engine.Engine
+	http   *httpapi.Server
+	models models
+}
+
+func startServer(cfg serverConfig) (*running, error) {
+	if err := probeAfterCrash(cfg.store.Dir); err != nil {
+		return nil, err
+	}
+	s := &running{}
+	var err error
+	if s.models, err = cfg.models(); err != nil {
+		return nil, err
+	}
+	if s.store, err = tenancy.Open(cfg.store); err != nil {
+		return nil, err
+	}
+	if cfg.rotate {
+		if err := s.store.RotateSecret(context.Background()); err != nil {
+			return nil, errors.Join(fmt.Errorf("rotate the token secret: %w", err), s.store.Close())
+		}
+		cfg.log.Info("token secret rotated: every token made so far is void")
+	}
+	o := cfg.engine
+	o.Store = s.store
+	s.models.into(&o)
+	if s.engine, err = engine.New(o); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	h := cfg.http
+	h.Store, h.Engine = s.store, s.engine
+	if s.http, err = httpapi.New(h); err != nil {
+		return nil, errors.Join(err, s.engine.Close(), s.store.Close())
+	}
+	return s, nil
+}
+
+func (s *running) close() error { return errors.Join(s.engine.Close(), s.store.Close()) }
+
+// probeAfterCrash opens a store that was not closed cleanly in a child process
+// first: damage can end the process that opens it, and a server that dies
+// without a word is worse than one that says why.
+func probeAfterCrash(dir string) error {
+	if tenancy.ClosedCleanly(dir) {
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil //nolint:nilerr // without a path to ourselves the open itself is the probe
+	}
+	out, err := exec.Command(self, "probe", dir).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("the store in %s does not open: %s\nIts files are untouched. Restore a backup into an empty folder, or copy the folder aside and ask for help", dir, lastLine(out))
+	}
+	return nil
+}
+
+func lastLine(b []byte) string {
+	s := strings.TrimSpace(string(b))
+	if i := strings.LastIndexByte(s, '\n'); i >= 0 {
+		return s[i+1:]
+	}
+	return s
+}
+
+// probeCommand opens and closes a store; it is how serve looks at one that was
+// not closed cleanly, and of no use to anyone else.
+func probeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "probe DIR", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return tenancy.Probe(args[0]) },
+	}
+}

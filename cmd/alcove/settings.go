@@ -1,0 +1,232 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/knadh/koanf/parsers/dotenv"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/providers/posflag"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+)
+
+// setting is one line of the configuration: its name in the environment and
+// the file (ADR 007's where ADR 007 has it), its default, and what it does.
+// Every setting is also a flag: DATA_DIR is --data-dir.
+type setting struct {
+	name, def, help string
+	secret          bool
+}
+
+func (s setting) flag() string { return strings.ReplaceAll(strings.ToLower(s.name), "_", "-") }
+
+// settings is the whole configuration. The README's table is made from it.
+var settings = []setting{
+	{name: "DATA_DIR", def: "alcove-data", help: "the one folder that holds everything"},
+	{name: "LISTEN", def: "127.0.0.1:9621", help: "address to serve on"},
+	{name: "ALLOWED_HOSTS", help: "comma separated names under which unauthenticated pages answer, besides loopback and LISTEN's"},
+	{name: "LOG_LEVEL", def: "INFO", help: "DEBUG, INFO, WARN or ERROR"},
+	{name: "LOG_FORMAT", def: "json", help: "json or text"},
+	{name: "TOKEN_SECRET", secret: true, help: "signs tokens; at least 32 bytes. Empty: made at the first start and kept in DATA_DIR"},
+	{name: "TOKEN_EXPIRE_HOURS", def: "24", help: "longest life of a token"},
+	{name: "MAX_KB_PER_TENANT", def: "50", help: "knowledge bases of a new tenant"},
+	{name: "MAX_CACHED_INSTANCES", def: "100", help: "knowledge bases in memory at once"},
+	{name: "CACHE_MEMORY_BYTES", def: "0", help: "bytes of knowledge bases in memory; 0: a quarter of the machine's or the container's memory"},
+	{name: "MAX_UPLOAD_BYTES", def: "52428800", help: "largest document"},
+	{name: "MAX_PARALLEL_INSERT", def: "4", help: "documents worked on at once"},
+	{name: "MAX_PENDING_DOCUMENTS", def: "100000", help: "accepted documents that may wait; more is 503"},
+	{name: "MAX_IN_FLIGHT", def: "256", help: "requests served at once; more is 503"},
+	{name: "SCAN_FOLDERS", help: "folders that POST …/documents/scan may read, as name=path, comma separated"},
+	{name: "CHUNK_SIZE", def: "1200", help: "tokens of a chunk (o200k)"},
+	{name: "CHUNK_OVERLAP_SIZE", def: "100", help: "tokens that neighbouring chunks share"},
+	{name: "LLM_BINDING", def: "builtin", help: "builtin (no language model: extraction by rules, extractive answers), ollama or openai"},
+	{name: "LLM_BINDING_HOST", help: "URL of the model server; ollama: http://127.0.0.1:11434, openai: https://api.openai.com/v1"},
+	{name: "LLM_MODEL", help: "chat model"},
+	{name: "LLM_BINDING_API_KEY", secret: true, help: "key of the model server"},
+	{name: "LLM_TIMEOUT", def: "240", help: "seconds without a token after which a model call is given up"},
+	{name: "MAX_ASYNC", def: "4", help: "model calls at once, for the whole server"},
+	{name: "OLLAMA_LLM_NUM_CTX", def: "32768", help: "context window asked of Ollama, in tokens"},
+	{name: "SUMMARY_LANGUAGE", def: "English", help: "language a model extracts in"},
+	{name: "ENTITY_TYPES", help: "comma separated types a model may give entities; empty: LightRAG's"},
+	{name: "EMBEDDING_BINDING", def: "builtin", help: "builtin (builtin-hybrid-v1), ollama or openai"},
+	{name: "EMBEDDING_BINDING_HOST", help: "URL of the embedding server; empty: LLM_BINDING_HOST where both bindings are the same"},
+	{name: "EMBEDDING_MODEL", help: "embedding model"},
+	{name: "EMBEDDING_DIM", def: "0", help: "dimensions of the embedding; 0: asked of the server"},
+	{name: "EMBEDDING_BINDING_API_KEY", secret: true, help: "key of the embedding server; empty: LLM_BINDING_API_KEY"},
+	{name: "EMBEDDING_BATCH_NUM", def: "64", help: "texts of one embedding call"},
+}
+
+// foreign are variables of ADR 007 and LightRAG that mean nothing here. Each
+// that is set is named once at start, so that nobody waits for its effect.
+var foreign = []struct{ prefix, why string }{
+	{"GUEST_TOKEN_EXPIRE_HOURS", "there are no guest tokens"},
+	{"TENANT_CONFIG_SYNC_INTERVAL", "one process: a change of a tenant is in force at once"},
+	{"LIGHTRAG_KV_STORAGE", "the store is embedded"},
+	{"LIGHTRAG_VECTOR_STORAGE", "the store is embedded"},
+	{"LIGHTRAG_GRAPH_STORAGE", "the store is embedded"},
+	{"LIGHTRAG_DOC_STATUS_STORAGE", "the store is embedded"},
+	{"PG_", "there is no PostgreSQL"},
+	{"TENANT_DB_", "there is no PostgreSQL"},
+}
+
+func foreignSet() []string {
+	var out []string
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		for _, f := range foreign {
+			if name == f.prefix || strings.HasSuffix(f.prefix, "_") && strings.HasPrefix(name, f.prefix) {
+				out = append(out, name+" has no effect: "+f.why)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// addSettings gives a command the flags of the named settings.
+func addSettings(fs *pflag.FlagSet, names ...string) {
+	fs.String("config", "", "file of NAME=value lines (default .env when it is there)")
+	for _, s := range settings {
+		if slices.Contains(names, s.name) || len(names) == 0 {
+			fs.String(s.flag(), s.def, s.help+" ["+s.name+"]")
+		}
+	}
+}
+
+// values are the settings in force: flag, else environment, else file, else default.
+type values struct {
+	k    *koanf.Koanf
+	from map[string]string // where each value came from
+	errs []error
+}
+
+func loadSettings(fs *pflag.FlagSet) (*values, error) {
+	v := &values{k: koanf.New("\x00"), from: map[string]string{}}
+	known := map[string]bool{}
+	defaults := map[string]any{}
+	for _, s := range settings {
+		defaults[s.name] = s.def
+		known[s.name] = true
+		v.from[s.name] = "default"
+	}
+	if err := v.k.Load(confmap.Provider(defaults, "\x00"), nil); err != nil {
+		return nil, err
+	}
+	note := func(k *koanf.Koanf, source string) error {
+		for name := range k.All() {
+			if known[name] {
+				v.from[name] = source
+			}
+		}
+		return v.k.Merge(k)
+	}
+	path, explicit := ".env", false
+	if f := fs.Lookup("config"); f != nil && f.Value.String() != "" {
+		path, explicit = f.Value.String(), true
+	}
+	fromFile := koanf.New("\x00")
+	switch err := fromFile.Load(file.Provider(path), dotenv.Parser()); {
+	case err == nil:
+		if err := note(fromFile, path); err != nil {
+			return nil, err
+		}
+	case explicit || !errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("configuration file %s: %w", path, err)
+	}
+	fromEnv := koanf.New("\x00")
+	if err := fromEnv.Load(env.Provider("\x00", env.Opt{TransformFunc: func(k, val string) (string, any) {
+		if !known[k] || val == "" {
+			return "", nil
+		}
+		return k, val
+	}}), nil); err != nil {
+		return nil, err
+	}
+	if err := note(fromEnv, "environment"); err != nil {
+		return nil, err
+	}
+	fromFlags := koanf.New("\x00")
+	byFlag := map[string]string{}
+	for _, s := range settings {
+		byFlag[s.flag()] = s.name
+	}
+	if err := fromFlags.Load(posflag.ProviderWithFlag(fs, "\x00", nil, func(f *pflag.Flag) (string, any) {
+		if name, ok := byFlag[f.Name]; ok && f.Changed {
+			return name, f.Value.String()
+		}
+		return "", nil
+	}), nil); err != nil {
+		return nil, err
+	}
+	if err := note(fromFlags, "flag"); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func (v *values) str(name string) string { return strings.TrimSpace(v.k.String(name)) }
+
+func (v *values) bad(name, format string, a ...any) {
+	v.errs = append(v.errs, fmt.Errorf("%s (from %s): %s", name, v.from[name], fmt.Sprintf(format, a...)))
+}
+
+// number reads a whole number in [min, max]; a fault is kept for err.
+func (v *values) number(name string, lo, hi int64) int64 {
+	n, err := strconv.ParseInt(v.str(name), 10, 64)
+	if err != nil || n < lo || n > hi {
+		v.bad(name, "%q is not a whole number from %d to %d", v.str(name), lo, hi)
+		return lo
+	}
+	return n
+}
+
+func (v *values) seconds(name string, lo, hi int64) time.Duration {
+	return time.Duration(v.number(name, lo, hi)) * time.Second
+}
+
+func (v *values) oneOf(name string, allowed ...string) string {
+	s := strings.ToLower(v.str(name))
+	if !slices.Contains(allowed, s) {
+		v.bad(name, "%q is not one of %s", v.str(name), strings.Join(allowed, ", "))
+	}
+	return s
+}
+
+func (v *values) list(name string) []string {
+	var out []string
+	for _, x := range strings.Split(v.str(name), ",") {
+		if x = strings.TrimSpace(x); x != "" {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func (v *values) url(name, def string) string {
+	s := v.str(name)
+	if s == "" {
+		return def
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		v.bad(name, "is not an http or https URL")
+	}
+	return s
+}
+
+// err is every fault found so far in one message.
+func (v *values) err() error {
+	if len(v.errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("configuration:\n%w", errors.Join(v.errs...))
+}
