@@ -3,6 +3,7 @@ package engine_test
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -10,20 +11,26 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"alcove/engine"
+	"alcove/engine/builtin"
 	"alcove/engine/enginetest"
+	"alcove/engine/parse"
 )
 
-// BenchmarkIngest is the whole way of 500-byte documents with models that cost
-// nothing: what the engine and the store take for themselves.
+// BenchmarkIngest is the whole way of 500-byte documents. The scripted models
+// cost next to nothing: with them it is what engine and store take for themselves.
 func BenchmarkIngest(b *testing.B) {
 	for _, where := range []string{"memory", "disk"} {
-		for _, how := range []string{"batches of 500", "singly by 8"} {
+		for _, how := range []string{"batches of 500", "singly by 8", "builtin, batches of 500", "builtin, singly by 8"} {
 			b.Run(where+"/"+how, func(b *testing.B) {
 				dir := ""
 				if where == "disk" {
 					dir = b.TempDir()
 				}
-				v := enginetest.Open(b, dir, engine.Options{})
+				var o engine.Options
+				if strings.HasPrefix(how, "builtin") {
+					o.Parser, o.Embedder, o.Extractor = parse.New(), builtin.Embedder(), builtin.Extractor(builtin.Options{})
+				}
+				v := enginetest.Open(b, dir, o)
 				kb := v.KB("k")
 				docs := make([]engine.DocumentInput, b.N)
 				for i := range docs {
@@ -32,7 +39,7 @@ func BenchmarkIngest(b *testing.B) {
 				b.ReportAllocs()
 				b.ResetTimer()
 				start := time.Now()
-				if how == "singly by 8" {
+				if strings.HasSuffix(how, "singly by 8") {
 					var wg sync.WaitGroup
 					for w := range 8 {
 						wg.Go(func() {

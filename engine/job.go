@@ -184,6 +184,17 @@ func (q *queue) interrupt(s tenancy.SpaceID, v version) {
 	}
 }
 
+// forget ends the work on a knowledge base that was deleted.
+func (q *queue) forget(s tenancy.SpaceID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range q.running {
+		if r.space == s {
+			r.cancel()
+		}
+	}
+}
+
 // working notes what a running job is about.
 func (q *queue) working(r *running, s tenancy.SpaceID, v version) {
 	q.mu.Lock()

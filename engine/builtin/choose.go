@@ -32,6 +32,11 @@ const (
 	// minSupport: a quote holds this share of the question's weight, and of what
 	// the best quote scores.
 	minSupport, minOfBest = 0.12, 0.2
+	// minNew: a later quote may score less if it holds this share of the
+	// question's weight that no earlier one holds: a question of two parts is
+	// mostly answered by two sentences, and the word that asks ("born") is
+	// commoner than the names.
+	minNew = 0.08
 	// sameShare: sentences that share this much of their words say the same.
 	sameShare = 0.7
 )
@@ -73,11 +78,13 @@ func choose(ctx context.Context, q engine.AnswerRequest, n int) ([]quote, error)
 	for len(taken) < n {
 		at, score := -1, 0.0
 		for i := range pool {
-			if s := ask.score(&pool[i]); s > score && !repeats(&pool[i], taken) {
-				at, score = i, s
+			s := ask.score(&pool[i])
+			if s <= score || s < minOfBest*best && ask.adds(&pool[i]) < minNew || repeats(&pool[i], taken) {
+				continue
 			}
+			at, score = i, s
 		}
-		if at < 0 || score < minOfBest*best || len(taken) == 0 && score < minSupport {
+		if at < 0 || len(taken) == 0 && score < minSupport {
 			break
 		}
 		best = max(best, score)
@@ -210,6 +217,18 @@ func (a *question) score(c *candidate) float64 {
 		sum *= numberGain
 	}
 	return sum
+}
+
+// adds is the share of the question's weight in words that a sentence holds and
+// no quote does yet.
+func (a *question) adds(c *candidate) float64 {
+	var sum float64
+	for _, t := range c.terms {
+		if !a.covered[t] {
+			sum += a.weight[t]
+		}
+	}
+	return sum / a.total
 }
 
 // take marks what a quote says and adds the names it brings in.

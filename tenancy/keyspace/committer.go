@@ -89,8 +89,6 @@ type committer struct {
 	answers  []*request // ran, wait for the sync
 	current  *request   // runs
 	finished bool
-	// commit writes a transaction; a field so that a test can make it fail.
-	commit func(*badger.Txn) error
 }
 
 // run serves the queue until it is closed. A closure that ends its goroutine
@@ -266,7 +264,7 @@ func (c *committer) write() error {
 			return writeError(err)
 		}
 	}
-	if err := c.commit(txn); err != nil {
+	if err := c.db.commitTxn(txn); err != nil {
 		err = writeError(err)
 		if !errors.Is(err, ErrTooBig) {
 			c.db.fail(err)
@@ -274,6 +272,14 @@ func (c *committer) write() error {
 		return err
 	}
 	return nil
+}
+
+// commitTxn commits and syncs a transaction; a test can put a failure in its place.
+func (db *DB) commitTxn(txn *badger.Txn) error {
+	if f, ok := db.commitWith.Load().(func(*badger.Txn) error); ok {
+		return f(txn)
+	}
+	return txn.Commit()
 }
 
 func (c *committer) answer(r *request, err error) {

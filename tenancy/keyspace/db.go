@@ -44,6 +44,8 @@ type DB struct {
 	banned  atomic.Pointer[map[uint64]struct{}]
 	failure atomic.Pointer[error]
 	stats   counters
+
+	commitWith atomic.Value // func(*badger.Txn) error in tests, see commitTxn
 }
 
 // format is the record that says what the folder is.
@@ -107,7 +109,7 @@ func (db *DB) open() (err error) {
 		banned[n] = struct{}{}
 	}
 	db.banned.Store(&banned)
-	c := &committer{db: db, commit: (*badger.Txn).Commit}
+	c := &committer{db: db}
 	go c.run()
 	defer func() {
 		if err != nil {
