@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -360,4 +358,3 @@ func TestTouched_IsBounded(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 }
-
