@@ -32,14 +32,17 @@ type IngestOptions struct {
 }
 
 // IngestResult is what ingest cost. Rates are documents made visible (status
-// processed) per second of wall time; First and Last are seconds that the first
-// and the last thousand took to become visible.
+// processed) per second of wall time; First and Last are the seconds, of the wall
+// and of the server's processors, that the first and the last thousand took to
+// become visible.
 type IngestResult struct {
 	Documents    int     `json:"documents"`
 	Seconds      float64 `json:"seconds"`
 	PerSecond    float64 `json:"documents_per_second"`
 	First1000    float64 `json:"first_1000_seconds"`
 	Last1000     float64 `json:"last_1000_seconds"`
+	FirstCPU     float64 `json:"first_1000_cpu_seconds"` // of the server, while they became visible
+	LastCPU      float64 `json:"last_1000_cpu_seconds"`
 	AcceptP50    float64 `json:"accept_p50_ms"`
 	AcceptP99    float64 `json:"accept_p99_ms"`
 	PeakRSSBytes int64   `json:"peak_rss_bytes"`
@@ -93,8 +96,9 @@ func Ingest(ctx context.Context, o IngestOptions) (IngestResult, error) {
 	}
 	// The watcher notes when thousands become visible.
 	type mark struct {
-		n  int
-		at time.Duration
+		n   int
+		at  time.Duration
+		cpu float64
 	}
 	var marks []mark
 	tick := time.NewTicker(25 * time.Millisecond)
@@ -110,7 +114,7 @@ func Ingest(ctx context.Context, o IngestOptions) (IngestResult, error) {
 			cancel()
 			break
 		}
-		marks = append(marks, mark{n, time.Since(start)})
+		marks = append(marks, mark{n, time.Since(start), cpuSeconds(o.Target.PID) - cpu0})
 		r.PeakRSSBytes = max(r.PeakRSSBytes, rssBytes(o.Target.PID))
 		if n >= len(o.Passages) {
 			break
@@ -130,28 +134,30 @@ func Ingest(ctx context.Context, o IngestOptions) (IngestResult, error) {
 	if watch != nil {
 		return r, watch
 	}
-	at := func(n int) float64 {
+	// at is when n documents were visible and what the server had spent by then;
+	// between two looks documents come evenly.
+	at := func(n int) (seconds, cpu float64) {
 		prev := mark{}
 		for _, m := range marks {
 			if m.n >= n {
-				if m.n == prev.n {
-					return m.at.Seconds()
+				f := 1.0
+				if m.n > prev.n {
+					f = float64(n-prev.n) / float64(m.n-prev.n)
 				}
-				// Between two looks documents come evenly.
-				f := float64(n-prev.n) / float64(m.n-prev.n)
-				return prev.at.Seconds() + f*(m.at-prev.at).Seconds()
+				return prev.at.Seconds() + f*(m.at-prev.at).Seconds(), prev.cpu + f*(m.cpu-prev.cpu)
 			}
 			prev = m
 		}
-		return prev.at.Seconds()
+		return prev.at.Seconds(), prev.cpu
 	}
-	r.Seconds = at(len(o.Passages))
-	r.PerSecond = float64(len(o.Passages)) / r.Seconds
-	r.First1000 = at(min(1000, len(o.Passages)))
-	r.Last1000 = r.Seconds - at(max(0, len(o.Passages)-1000))
+	n := len(o.Passages)
+	r.Seconds, r.CPUSeconds = at(n)
+	r.PerSecond = float64(n) / r.Seconds
+	r.First1000, r.FirstCPU = at(min(1000, n))
+	last, lastCPU := at(max(0, n-1000))
+	r.Last1000, r.LastCPU = r.Seconds-last, r.CPUSeconds-lastCPU
 	slices.Sort(times)
 	r.AcceptP50, r.AcceptP99 = quantile(times, 0.50), quantile(times, 0.99)
-	r.CPUSeconds = cpuSeconds(o.Target.PID) - cpu0
 	return r, nil
 }
 
