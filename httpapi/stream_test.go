@@ -98,5 +98,10 @@ func TestStream_NeverRead(t *testing.T) {
 	defer c.Close()
 	_, err = io.WriteString(c, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
 	require.NoError(t, err)
-	require.ErrorIs(t, <-ended, errGone)
+	select {
+	case err := <-ended:
+		require.ErrorIs(t, err, errGone)
+	case <-time.After(time.Minute):
+		t.Fatal("the handler still waits for a caller who never reads")
+	}
 }
