@@ -353,7 +353,7 @@ func (r *resident) generation() uint64 {
 	return r.gen
 }
 
-// everyDocument lists what is visible in the store or in the copy and differs.
+// everyDocument lists what is visible in the store or in the copy.
 func (kb *openKB) everyDocument(tx *tenancy.Tx) ([]docKey, error) {
 	visible, err := visibleVersions(tx)
 	if err != nil {
@@ -365,9 +365,7 @@ func (kb *openKB) everyDocument(tx *tenancy.Tx) ([]docKey, error) {
 	seen := make(map[docKey]bool, len(visible))
 	for _, v := range visible {
 		seen[v.doc] = true
-		if d := kb.res.docs[v.doc]; d == nil || d.gen != v.gen {
-			out = append(out, v.doc)
-		}
+		out = append(out, v.doc) // even one of the same version: its metadata may be new
 	}
 	for k := range kb.res.docs {
 		if !seen[k] {

@@ -382,10 +382,9 @@ func (s *search) findRelations(tx *tenancy.Tx) ([]scored, error) {
 		}
 		return out, nil
 	}
-	words := s.q
-	if len(s.p.HLKeywords) > 0 || len(s.kw.High) > 0 {
-		words = parseQuestion(s.r.recall, joinWords(s.kw.High, s.q.text), *s.eng.o.RelationGroups)
-	}
+	// A keyword alone ("born") is in every other passage: what the question
+	// names counts beside it.
+	words := parseQuestion(s.r.recall, joinWords(s.kw.High, "")+" "+s.q.text, *s.eng.o.RelationGroups)
 	f := newFolder(s.r, tx, nil)
 	sum := map[uint32]float64{}
 	match := newMatcher(s.r.recall, words)
