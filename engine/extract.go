@@ -57,14 +57,15 @@ type modelExtractor struct {
 // Identity names the model, the prompts and the options.
 func (x *modelExtractor) Identity() string { return x.identity }
 
-// Extract asks the model. Errors are those of Chatter.Chat; a reply that cannot
+// Extract asks the model, or takes its stored answer to the very same request,
+// when a document is worked on. Errors are those of Chatter.Chat; a reply that cannot
 // be read is an Extraction without records.
 func (x *modelExtractor) Extract(ctx context.Context, p Passage) (Extraction, error) {
 	zero := 0.0
-	reply, err := x.c.Chat(ctx, ChatRequest{
+	reply, err := storedChat(ctx, x.c, ChatRequest{
 		System: x.system, Messages: []Message{{Role: "user", Content: x.user(p)}},
 		JSON: x.o.JSON, MaxTokens: x.o.MaxTokens, Temperature: &zero,
-	}, nil)
+	})
 	if err != nil {
 		return Extraction{}, fmt.Errorf("extract with %s: %w", x.c.Model(), err)
 	}

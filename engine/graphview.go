@@ -20,7 +20,7 @@ const (
 	defaultLabels     = 300
 	maxPathDepth      = 6
 	maxPathVisited    = 50_000
-	maxLabelBytes      = 1024
+	maxLabelBytes     = 1024
 	entityFoldChunks  = 64 // contributions folded when one entity is looked at
 )
 

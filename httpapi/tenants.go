@@ -91,7 +91,36 @@ func (s *Server) getKB(w http.ResponseWriter, r *http.Request, who tenancy.Princ
 	if err != nil {
 		return err
 	}
+	if err := s.count(r, who, &kb); err != nil {
+		return err
+	}
 	return success(w, kb)
+}
+
+// count fills in what tenancy does not know: how much the knowledge base holds.
+// Entities and relations are left out while it is not in memory.
+func (s *Server) count(r *http.Request, who tenancy.Principal, kb *tenancy.KB) error {
+	space, err := s.o.Store.Enter(r.Context(), who, kb.TenantID, kb.ID, tenancy.PermKBAccess)
+	if err != nil {
+		return err
+	}
+	n, err := s.o.Engine.Reader(space).Counts(r.Context())
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		into **int64
+		n    int
+	}{
+		{&kb.DocumentCount, n.Documents}, {&kb.ChunkCount, n.Chunks},
+		{&kb.EntityCount, n.Entities}, {&kb.RelationshipCount, n.Relations},
+	} {
+		if f.n >= 0 {
+			v := int64(f.n)
+			*f.into = &v
+		}
+	}
+	return nil
 }
 
 func (s *Server) updateKB(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
