@@ -101,13 +101,13 @@ func (e *Engine) model(ctx context.Context, f func() error) error {
 func (o Options) withDefaults() (Options, error) {
 	switch {
 	case o.Store == nil:
-		return o, errors.New("Store is missing")
+		return o, errors.New("the Store is missing")
 	case o.Parser.Parse == nil || o.Parser.Sniff == nil:
-		return o, errors.New("Parser is missing")
+		return o, errors.New("the Parser is missing")
 	case o.Embedder == nil || o.Extractor == nil || o.Answerer == nil:
-		return o, errors.New("Embedder, Extractor and Answerer are needed")
+		return o, errors.New("an Embedder, an Extractor and an Answerer are needed")
 	case o.Chatter != nil && o.Fallback == nil:
-		return o, errors.New("Fallback is needed beside a Chatter")
+		return o, errors.New("a Fallback is needed beside a Chatter")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -127,7 +127,7 @@ func checkDocumentID(id string) error {
 		return fmt.Errorf("has %d bytes; 1 to %d are allowed", len(id), maxDocumentIDBytes)
 	}
 	if id == "." || id == ".." {
-		return errors.New("no path can hold . or ..")
+		return errors.New("no path can hold a dot segment")
 	}
 	for i := range len(id) {
 		switch c := id[i]; {

@@ -182,7 +182,7 @@ func (l *loader) batch(after []byte, want map[version]int) (batch []raw, last []
 	} {
 		i := 0
 		err := l.tx.Scan(k.kind, tenancy.Scan{After: after}, func(rest, value []byte) error {
-			for i < len(batch) {
+			if i < len(batch) {
 				c := bytes.Compare(batch[i].ref.key(batch[i].ref.ord), rest)
 				if c > 0 {
 					return nil

@@ -335,6 +335,7 @@ func TestWriteNQuads(t *testing.T) {
 	w, err := h.QuadStore().NewQuadWriter()
 	require.NoError(t, err)
 	for _, q := range quads {
+		//lint:ignore SA1019 one by one is what the interface has to do
 		require.NoError(t, w.WriteQuad(q))
 	}
 	require.NoError(t, w.Close())

@@ -302,7 +302,7 @@ func (w *walker) number(t reflect.Type, kind reflect.Kind) error {
 		if err != nil {
 			return w.bad("is a number out of range")
 		}
-		if math.Abs(f) > maxExactInt && strings.IndexAny(text, ".eE") < 0 {
+		if math.Abs(f) > maxExactInt && !strings.ContainsAny(text, ".eE") {
 			return w.bad("is a whole number beyond 2^53, which would be changed; send it as text")
 		}
 		return nil

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -206,7 +205,7 @@ func (v *Env) Check() {
 			continue // deleted by the test
 		}
 		require.NoError(v.t, err)
-		_, err = engine.Check(context.Background(), v.Store, s, func(fault string) { v.t.Error(fmt.Sprintf("%s/%s: %s", n[0], n[1], fault)) })
+		_, err = engine.Check(context.Background(), v.Store, s, func(fault string) { v.t.Errorf("%s/%s: %s", n[0], n[1], fault) })
 		require.NoError(v.t, err)
 	}
 }

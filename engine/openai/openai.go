@@ -144,6 +144,7 @@ func (c chatter) request(q engine.ChatRequest) openai.ChatCompletionRequest {
 		r.MaxCompletionTokens = q.MaxTokens
 		return r
 	}
+	//lint:ignore SA1019 servers that speak OpenAI's older wire know no other name for it
 	r.MaxTokens = q.MaxTokens
 	if q.Temperature != nil {
 		// The library leaves a 0 out, which means 1 to the server.
