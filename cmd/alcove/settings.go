@@ -42,7 +42,7 @@ var settings = []setting{
 	{name: "MAX_CACHED_INSTANCES", def: "100", help: "knowledge bases in memory at once"},
 	{name: "CACHE_MEMORY_BYTES", def: "0", help: "bytes of knowledge bases in memory; 0: a quarter of the machine's or the container's memory"},
 	{name: "MAX_UPLOAD_BYTES", def: "52428800", help: "largest document"},
-	{name: "MAX_PARALLEL_INSERT", def: "4", help: "documents worked on at once"},
+	{name: "MAX_PARALLEL_INSERT", def: "8", help: "documents worked on at once (they wait for the disk as much as they compute)"},
 	{name: "MAX_PENDING_DOCUMENTS", def: "100000", help: "accepted documents that may wait; more is 503"},
 	{name: "MAX_IN_FLIGHT", def: "256", help: "requests served at once; more is 503"},
 	{name: "SCAN_FOLDERS", help: "folders that POST …/documents/scan may read, as name=path, comma separated"},
