@@ -4,6 +4,7 @@
 //
 //   - Retrieval: question sets with gold passages, through the whole engine.
 //   - Ingest: documents over REST into a running server.
+//   - Start: a server on an empty folder, from nothing to ready.
 //   - Crash: kill -9 of a running server under load, and what is left.
 //
 // Question sets are folders of JSON lines: a corpus of {id, title, text} and

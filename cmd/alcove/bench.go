@@ -25,7 +25,7 @@ func benchCommand() *cobra.Command {
 		Long: `bench runs a workload and prints what it measured, as a table or with --json.
 Nothing it does touches a data folder of yours.`,
 	}
-	c.AddCommand(benchRetrieval(), benchIngest(), benchCrash())
+	c.AddCommand(benchRetrieval(), benchIngest(), benchStart(), benchCrash())
 	return c
 }
 
@@ -186,6 +186,32 @@ func benchIngest() *cobra.Command {
 	c.Flags().IntVar(&o.Clients, "clients", 8, "requests under way at once")
 	c.Flags().IntVar(&o.PerCall, "per-call", 1, "documents of one call")
 	c.Flags().IntVar(&repeat, "repeat", 1, "runs, each on a fresh server")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func benchStart() *cobra.Command {
+	var runs int
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "start", Short: "Cold start to ready on an empty folder, idle memory, binary size", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			self, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			r, err := bench.Start(cmd.Context(), self, runs)
+			if err != nil {
+				return err
+			}
+			return report(cmd, asJSON, r, func(w io.Writer) {
+				fmt.Fprintln(w, "runs\tready min\tmedian\tmax\tidle RSS MB\tbinary MB")
+				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%.1f\t%.1f\n", r.Runs, r.ReadyMin.Round(1e5), r.ReadyMedian.Round(1e5), r.ReadyMax.Round(1e5),
+					float64(r.IdleRSS)/1e6, float64(r.BinaryBytes)/1e6)
+			})
+		},
+	}
+	c.Flags().IntVar(&runs, "runs", 10, "starts")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
