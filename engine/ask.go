@@ -206,6 +206,9 @@ func (a *asking) vectors(ctx context.Context) (v searchVectors, err error) {
 	for i := range into {
 		*into[i] = vecs[i]
 	}
+	if len(a.kw.Low) == 0 && len(a.kw.High) == 0 {
+		v.low, v.high = v.query, v.query // the rules come too late for a vector
+	}
 	return v, nil
 }
 
@@ -250,9 +253,10 @@ func (r *Reader) ask(ctx context.Context, q Query, emit func(Event) error) (*Ans
 
 // write puts the text of the answer into ans, through emit when there is one.
 func (a *asking) write(ctx context.Context, ans *Answer) error {
-	prompt := ""
+	evidence, prompt := "", ""
 	if a.p.mode != ModeBypass {
-		prompt = buildPrompt(a.c.context, a.p.ResponseType, a.p.UserPrompt)
+		evidence = a.c.context()
+		prompt = buildPrompt(evidence, a.p.ResponseType, a.p.UserPrompt)
 	}
 	var onDelta func(string) error
 	streamed := false
@@ -271,7 +275,7 @@ func (a *asking) write(ctx context.Context, ans *Answer) error {
 	}
 	switch {
 	case a.p.OnlyNeedContext:
-		return whole(a.c.context)
+		return whole(evidence)
 	case a.p.OnlyNeedPrompt:
 		return whole(prompt + "\n\n---User Query---\n" + a.p.Query.Query)
 	}
@@ -282,7 +286,7 @@ func (a *asking) write(ctx context.Context, ans *Answer) error {
 	defer a.st.since("answer", t)
 	req := AnswerRequest{
 		Query: a.p.Query.Query, ResponseType: a.p.ResponseType, UserPrompt: a.p.UserPrompt, History: a.p.History,
-		Context: a.c.context, Prompt: prompt,
+		Context: evidence, Prompt: prompt,
 	}
 	for _, c := range a.c.chunks {
 		req.Chunks = append(req.Chunks, EvidenceChunk{

@@ -19,33 +19,19 @@ type cited struct {
 	evidence
 	references []Reference
 	refOf      map[string]string // document id -> reference id
-	context    string
+	// The entities and relations as lines of context.
+	entityLines, relationLines []string
 }
 
 // cite cuts the evidence to the token budgets of the plan, in LightRAG's order
-// (entities, relations, then chunks with what is left), numbers the references
-// by the rank of their best passage and writes the context out. A chunk of a
-// document that every budget cut away is not cited.
+// (entities, relations, then chunks with what is left), and numbers the
+// references by the rank of their best passage. A document of which no chunk is
+// left is not cited.
 func (p *plan) cite(ev evidence) cited {
-	var used int
-	cut := func(budget, left int) { used += budget - left }
-	entities, left := fitTokens(ev.entities, p.entityTokens, entityLine)
-	cut(p.entityTokens, left)
-	ev.entities = entities
-	relations, left := fitTokens(ev.relations, p.relationTokens, relationLine)
-	cut(p.relationTokens, left)
-	ev.relations = relations
-
-	budget := p.totalTokens - used - promptReserve - countTokens(p.Query.Query) - countTokens(p.UserPrompt) - promptTokens()
-	kept := ev.chunks[:0:0]
-	for _, c := range ev.chunks {
-		if c.Tokens > budget {
-			break
-		}
-		budget -= c.Tokens
-		kept = append(kept, c)
-	}
-	ev.chunks = kept
+	entityLines := fitTokens(linesOf(ev.entities, entityLine), p.entityTokens)
+	relationLines := fitTokens(linesOf(ev.relations, relationLine), p.relationTokens)
+	ev.entities, ev.relations = ev.entities[:len(entityLines)], ev.relations[:len(relationLines)]
+	ev.chunks = p.fitChunks(ev.chunks, entityLines, relationLines)
 	if ev.info == nil {
 		ev.info = map[string]int{}
 	}
@@ -53,24 +39,60 @@ func (p *plan) cite(ev evidence) cited {
 	ev.info["relations_after_truncation"] = len(ev.relations)
 	ev.info["final_chunks_count"] = len(ev.chunks)
 
-	c := cited{evidence: ev, refOf: map[string]string{}}
+	c := cited{evidence: ev, refOf: map[string]string{}, entityLines: entityLines, relationLines: relationLines}
+	wanted := contentStems(p.Query.Query)
 	for _, ch := range ev.chunks {
-		c.addReference(ch, p)
+		c.addReference(ch, snippet(ch.Text, wanted), p.IncludeChunkContent)
 	}
-	c.context = c.write()
 	return c
 }
 
-func (c *cited) addReference(ch foundChunk, p *plan) {
+// fitChunks keeps chunks from the front while they fit what the rest of the
+// prompt leaves of the total budget.
+func (p *plan) fitChunks(chunks []foundChunk, rest ...[]string) []foundChunk {
+	budget := p.totalTokens - promptReserve - countTokens(p.Query.Query) - countTokens(p.UserPrompt) - promptTokens()
+	need, bound := 0, 0
+	for _, c := range chunks {
+		need += c.Tokens
+	}
+	for _, lines := range rest {
+		bound += bytesOf(lines)
+	}
+	if need+bound <= budget {
+		return chunks // a text has no more tokens than bytes: nothing needs counting
+	}
+	for _, lines := range rest {
+		for _, l := range lines {
+			budget -= countTokens(l)
+		}
+	}
+	for i, c := range chunks {
+		if c.Tokens > budget {
+			return chunks[:i]
+		}
+		budget -= c.Tokens
+	}
+	return chunks
+}
+
+func linesOf[T any](items []T, line func(T) string) []string {
+	out := make([]string, len(items))
+	for i, it := range items {
+		out[i] = line(it)
+	}
+	return out
+}
+
+func (c *cited) addReference(ch foundChunk, snippet string, withContent bool) {
 	pass := ReferencePassage{
 		ChunkID: chunkID(ch.docID, ch.ord), Start: ch.Start, End: ch.End, Page: ch.Page, Heading: ch.Heading,
-		Snippet: snippet(ch.Text, p.Query.Query), Score: ch.score, Via: ch.via,
+		Snippet: snippet, Score: ch.score, Via: ch.via,
 	}
 	if id, ok := c.refOf[ch.docID]; ok {
 		for i := range c.references {
 			if r := &c.references[i]; r.ReferenceID == id {
 				r.Passages = append(r.Passages, pass)
-				if p.IncludeChunkContent {
+				if withContent {
 					r.Content = append(r.Content, ch.Text)
 				}
 			}
@@ -84,7 +106,7 @@ func (c *cited) addReference(ch foundChunk, p *plan) {
 		ChunkID: pass.ChunkID, Start: pass.Start, End: pass.End, Page: pass.Page, Heading: pass.Heading,
 		Snippet: pass.Snippet, Score: pass.Score, Passages: []ReferencePassage{pass},
 	}
-	if p.IncludeChunkContent {
+	if withContent {
 		r.Content = []string{ch.Text}
 	}
 	c.references = append(c.references, r)
@@ -117,9 +139,9 @@ func relationLine(r DataRelation) string {
 	}{r.SrcID, r.TgtID, strings.ReplaceAll(r.Description, fieldSep, " ")})
 }
 
-// write lays the context out as LightRAG does: fenced JSON lines by section,
+// context is the evidence as LightRAG lays it out: fenced JSON lines by section,
 // then the list of references.
-func (c *cited) write() string {
+func (c *cited) context() string {
 	var b strings.Builder
 	section := func(title string, n int, line func(int) string) {
 		if n == 0 {
@@ -131,8 +153,8 @@ func (c *cited) write() string {
 		}
 		b.WriteString("```\n\n")
 	}
-	section("Knowledge Graph Data (Entity)", len(c.entities), func(i int) string { return entityLine(c.entities[i]) })
-	section("Knowledge Graph Data (Relationship)", len(c.relations), func(i int) string { return relationLine(c.relations[i]) })
+	section("Knowledge Graph Data (Entity)", len(c.entityLines), func(i int) string { return c.entityLines[i] })
+	section("Knowledge Graph Data (Relationship)", len(c.relationLines), func(i int) string { return c.relationLines[i] })
 	section("Document Chunks", len(c.chunks), func(i int) string {
 		ch := c.chunks[i]
 		return jsonLine(struct {
@@ -150,33 +172,42 @@ func (c *cited) write() string {
 	return b.String()
 }
 
-// snippet is the stretch of a passage that holds most words of the question,
-// cut at sentences where it can be.
-func snippet(text, query string) string {
+// contentStems are the stems of the words of a question that carry meaning.
+func contentStems(query string) map[string]bool {
+	out := map[string]bool{}
+	s := scan(query)
+	for _, p := range s.parts {
+		if !functionWords[p.key] {
+			out[stem(p.key)] = true
+		}
+	}
+	return out
+}
+
+// snippet is the stretch of a passage that begins with the sentence that holds
+// most of the wanted words, cut at sentences where it can be.
+func snippet(text string, wanted map[string]bool) string {
 	if len(text) <= snippetBytes {
 		return strings.TrimSpace(text)
 	}
-	want := map[string]bool{}
-	for _, w := range Terms(query) {
-		if !IsFunctionWord(w) {
-			want[w] = true
-		}
-	}
-	best, at := -1, 0
-	sentences := Sentences(text)
-	for i, s := range sentences {
-		n := 0
-		for _, w := range Terms(text[s.Start:s.End]) {
-			if want[w] {
-				n++
-			}
-		}
-		if n > best {
-			best, at = n, i
-		}
-	}
+	s := scan(text)
+	sentences := s.sentences(text)
 	if len(sentences) == 0 {
 		return cutBytes(strings.TrimSpace(text), snippetBytes)
+	}
+	found := make([]int, len(sentences))
+	for _, w := range s.words {
+		for _, p := range s.parts[w.part:w.last] {
+			if wanted[stem(p.key)] {
+				found[w.sentence]++
+			}
+		}
+	}
+	at := 0
+	for i, n := range found {
+		if n > found[at] {
+			at = i
+		}
 	}
 	start, end := sentences[at].Start, sentences[at].End
 	for i := at + 1; i < len(sentences) && sentences[i].End-start <= snippetBytes; i++ {

@@ -43,7 +43,7 @@ func loadResident(ctx context.Context, e *Engine, s *tenancy.Space) (*resident, 
 		if err := l.all(ctx, visible); err != nil {
 			return err
 		}
-		return r.loadProfiles(tx, max(1, state.Dim))
+		return r.loadProfiles(tx, state.Dim)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load knowledge base %s: %w", s.KBID(), err)
@@ -73,6 +73,7 @@ type loader struct {
 // raw is one chunk as it lies in the store.
 type raw struct {
 	ref                chunkRef
+	key                []byte
 	chunk, vector, say []byte
 }
 
@@ -104,7 +105,7 @@ func (l *loader) all(ctx context.Context, visible []visibleDoc) error {
 			d.chunks = append(d.chunks, c)
 			if len(d.chunks) == want[v] {
 				if err := l.r.apply(*d); err != nil {
-					return err
+					return fmt.Errorf("%w: document %x: %w", ErrDamaged, v.doc, err)
 				}
 				d.chunks = nil
 				delete(want, v)
@@ -160,7 +161,7 @@ func (l *loader) batch(after []byte, want map[version]int) (batch []raw, last []
 			return err
 		}
 		if want[ref.version] > 0 {
-			batch = append(batch, raw{ref: ref, chunk: bytes.Clone(value)})
+			batch = append(batch, raw{ref: ref, key: bytes.Clone(rest), chunk: bytes.Clone(value)})
 		}
 		return nil
 	})
@@ -183,12 +184,12 @@ func (l *loader) batch(after []byte, want map[version]int) (batch []raw, last []
 		i := 0
 		err := l.tx.Scan(k.kind, tenancy.Scan{After: after}, func(rest, value []byte) error {
 			if i < len(batch) {
-				c := bytes.Compare(batch[i].ref.key(batch[i].ref.ord), rest)
+				c := bytes.Compare(batch[i].key, rest)
 				if c > 0 {
 					return nil
 				}
 				if c < 0 {
-					return fmt.Errorf("%w: chunk %x has no record of kind %c", ErrDamaged, batch[i].ref.key(batch[i].ref.ord), k.kind)
+					return fmt.Errorf("%w: chunk %x has no record of kind %c", ErrDamaged, batch[i].key, k.kind)
 				}
 				*k.into(&batch[i]) = bytes.Clone(value)
 				i++
@@ -200,7 +201,7 @@ func (l *loader) batch(after []byte, want map[version]int) (batch []raw, last []
 			return nil, nil, err
 		}
 		if i < len(batch) {
-			return nil, nil, fmt.Errorf("%w: chunk %x has no record of kind %c", ErrDamaged, batch[i].ref.key(batch[i].ref.ord), k.kind)
+			return nil, nil, fmt.Errorf("%w: chunk %x has no record of kind %c", ErrDamaged, batch[i].key, k.kind)
 		}
 	}
 	return batch, last, nil
@@ -286,10 +287,8 @@ func (kb *openKB) catchUp(ctx context.Context, s *tenancy.Space) error {
 	return s.View(ctx, func(tx *tenancy.Tx) error { return kb.catchUpTo(ctx, tx) })
 }
 
-// catchUpTo applies what changed between the copy and the snapshot of tx. Only
-// the touched documents are read, before the lock is taken; the lock is held
-// for applyBatch documents at a time. It is a matter of one read when nothing
-// changed.
+// catchUpTo brings the copy to the snapshot of tx at least. It is a matter of one
+// read when nothing changed.
 func (kb *openKB) catchUpTo(ctx context.Context, tx *tenancy.Tx) error {
 	state, err := readState(tx)
 	if err != nil {
@@ -300,6 +299,17 @@ func (kb *openKB) catchUpTo(ctx context.Context, tx *tenancy.Tx) error {
 	}
 	kb.catching.Lock()
 	defer kb.catching.Unlock()
+	return kb.advance(ctx, tx)
+}
+
+// advance applies what changed between the copy and the snapshot of tx. Only the
+// touched documents are read, before the lock is taken; the lock is held for
+// applyBatch documents at a time. kb.catching is held.
+func (kb *openKB) advance(ctx context.Context, tx *tenancy.Tx) error {
+	state, err := readState(tx)
+	if err != nil {
+		return err
+	}
 	gen := kb.res.generation()
 	if gen >= state.Generation {
 		return nil
@@ -377,6 +387,7 @@ func (kb *openKB) everyDocument(tx *tenancy.Tx) ([]docKey, error) {
 
 // maxReadTries bounds how often a search starts over because the base moved on
 // between its snapshot and its look at the copy.
+// The last try keeps others from moving it.
 const maxReadTries = 8
 
 // read pins the base and calls f with the copy, locked for reading, and a
@@ -388,26 +399,44 @@ func (r *Reader) read(ctx context.Context, f func(*resident, *tenancy.Tx) error)
 		return err
 	}
 	defer release()
+	return kb.read(ctx, r.space, f)
+}
+
+// read is Reader.read of a base that is pinned already.
+func (kb *openKB) read(ctx context.Context, s *tenancy.Space, f func(*resident, *tenancy.Tx) error) error {
 	for try := 1; ; try++ {
-		moved := false
-		err := r.space.View(ctx, func(tx *tenancy.Tx) error {
-			if err := kb.catchUpTo(ctx, tx); err != nil {
-				return err
-			}
-			state, err := readState(tx)
-			if err != nil {
-				return err
-			}
-			kb.res.mu.RLock()
-			defer kb.res.mu.RUnlock()
-			if (kb.res.moving || kb.res.gen != state.Generation) && try < maxReadTries {
-				moved = true
-				return nil
-			}
-			return f(kb.res, tx)
-		})
+		moved, err := kb.tryRead(ctx, s, try == maxReadTries, f)
 		if err != nil || !moved {
 			return err
 		}
 	}
+}
+
+// tryRead calls f if the copy can be had at the generation of a fresh snapshot;
+// moved says that it could not. With still nobody else moves the copy meanwhile,
+// and it always can.
+func (kb *openKB) tryRead(ctx context.Context, s *tenancy.Space, still bool, f func(*resident, *tenancy.Tx) error) (moved bool, err error) {
+	catchUp := kb.catchUpTo
+	if still {
+		kb.catching.Lock()
+		defer kb.catching.Unlock()
+		catchUp = kb.advance
+	}
+	err = s.View(ctx, func(tx *tenancy.Tx) error {
+		if err := catchUp(ctx, tx); err != nil {
+			return err
+		}
+		state, err := readState(tx)
+		if err != nil {
+			return err
+		}
+		kb.res.mu.RLock()
+		defer kb.res.mu.RUnlock()
+		if kb.res.moving || kb.res.gen != state.Generation {
+			moved = true
+			return nil
+		}
+		return f(kb.res, tx)
+	})
+	return moved, err
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -17,41 +18,55 @@ func (r *resident) lessRelation(a, b uint32) bool {
 	return x.hi != y.hi && r.lessEntity(x.hi, y.hi)
 }
 
-// findRelation finds the edge of a pair, whichever way it points.
-func (r *resident) findRelation(a, b uint32) (uint32, bool) {
-	if rel, ok := r.graph.FindRelation(a, b); ok {
-		return rel, true
-	}
-	return r.graph.FindRelation(b, a)
-}
-
 // rarity is the weight of a name by the number of chunks that mention it.
 func (r *resident) rarity(n int) float64 {
 	return math.Log(1 + float64(len(r.chunks)-len(r.free))/float64(max(1, n)))
 }
 
-// matcher scores short texts by the question's words they hold.
-type matcher struct{ idf map[string]float64 }
+// matcher scores short texts by the question's words they hold. A text is taken
+// apart once: one sentence describes many relations.
+type matcher struct {
+	word map[string]int // a word's place in idf
+	idf  []float64
+	in   map[string][]int // the words that a text holds, ascending
+}
 
-func newMatcher(r *recall, q question) matcher {
-	m := matcher{idf: make(map[string]float64, len(q.terms))}
-	for _, t := range q.terms {
-		m.idf[r.lex.Text(t)] = r.lex.IDF(t)
+func newMatcher(r *recall, q question) *matcher {
+	m := &matcher{word: make(map[string]int, len(q.terms)), in: map[string][]int{}}
+	for i, t := range q.terms {
+		m.word[r.lex.Text(t)] = i
+		m.idf = append(m.idf, r.lex.IDF(t))
 	}
 	return m
 }
 
-// score is the weight of the distinct words found in the texts, a word in the
-// first of them (the keywords of a relation) counting double.
-func (m matcher) score(keywords, description string) float64 {
+func (m *matcher) wordsIn(text string) []int {
+	out, ok := m.in[text]
+	if ok {
+		return out
+	}
+	for _, t := range Terms(text) {
+		if i, ok := m.word[t]; ok {
+			out = append(out, i)
+		}
+	}
+	slices.Sort(out)
+	out = slices.Compact(out)
+	m.in[text] = out
+	return out
+}
+
+// score is the weight of the distinct words found in the texts, a word among the
+// keywords counting double.
+func (m *matcher) score(keywords, description string) float64 {
 	var sum float64
-	seen := map[string]bool{}
-	for i, text := range []string{keywords, description} {
-		for _, t := range Terms(text) {
-			if w, ok := m.idf[t]; ok && !seen[t] {
-				seen[t] = true
-				sum += w * float64(2-i)
-			}
+	in := m.wordsIn(keywords)
+	for _, i := range in {
+		sum += 2 * m.idf[i]
+	}
+	for _, i := range m.wordsIn(description) {
+		if !slices.Contains(in, i) {
+			sum += m.idf[i]
 		}
 	}
 	return sum

@@ -57,6 +57,7 @@ type openKB struct {
 
 	catching sync.Mutex  // one goroutine brings res up to date at a time
 	nudged   atomic.Bool // a background catch-up is on its way
+	profiler profiler
 }
 
 func newPool(e *Engine) *pool {

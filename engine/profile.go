@@ -43,7 +43,7 @@ func newFolder(r *resident, tx *tenancy.Tx, cited []uint32) *folder {
 	return f
 }
 
-// contribution returns what a chunk says; a chunk that has just gone says nothing.
+// contribution returns what a chunk says.
 func (f *folder) contribution(chunk uint32) (*contribution, error) {
 	if c := f.said[chunk]; c != nil {
 		return c, nil
@@ -51,14 +51,14 @@ func (f *folder) contribution(chunk uint32) (*contribution, error) {
 	x := &f.r.chunks[chunk]
 	c := &contribution{}
 	b, err := f.tx.Get(kindContribution, x.doc.key(x.ord))
-	switch {
-	case errors.Is(err, tenancy.ErrNotFound):
-	case err != nil:
+	if errors.Is(err, tenancy.ErrNotFound) {
+		err = fmt.Errorf("%w: no record", ErrDamaged)
+	}
+	if err == nil {
+		*c, err = decodeContribution(b)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("contribution of %s: %w", chunkID(x.doc.id, x.ord), err)
-	default:
-		if *c, err = decodeContribution(b); err != nil {
-			return nil, err
-		}
 	}
 	f.said[chunk] = c
 	return c, nil
@@ -66,23 +66,18 @@ func (f *folder) contribution(chunk uint32) (*contribution, error) {
 
 // pick chooses the chunks whose word is read: cited ones by rank, then by key.
 func (f *folder) pick(chunks []uint32, n int) []uint32 {
-	out := slices.Clone(chunks)
 	rank := func(id uint32) int {
 		if i, ok := f.first[id]; ok {
 			return i
 		}
 		return len(f.first)
 	}
-	slices.SortFunc(out, func(a, b uint32) int {
-		if c := cmp.Compare(rank(a), rank(b)); c != 0 {
-			return c
+	return bestN(chunks, n, func(a, b uint32) bool {
+		if x, y := rank(a), rank(b); x != y {
+			return x < y
 		}
-		if f.r.less(a, b) {
-			return -1
-		}
-		return 1
+		return f.r.less(a, b)
 	})
-	return firstN(out, n)
 }
 
 // fragments collects distinct descriptions, most often said first, then the
@@ -113,7 +108,6 @@ func vote(votes map[string]int) string {
 
 // entity folds up to n contributions to an entity.
 func (f *folder) entity(e uint32, n int) (profile, error) {
-	name := f.r.graph.Name(e)
 	types, frag := map[string]int{}, fragments{}
 	p := profile{sources: f.pick(f.r.entities[e].chunks, n)}
 	for _, id := range p.sources {
@@ -122,24 +116,29 @@ func (f *folder) entity(e uint32, n int) (profile, error) {
 			return p, err
 		}
 		named := false
-		for _, m := range c.Entities {
-			if EntityID(m.Name) != name {
+		for _, m := range f.r.chunks[id].mentions {
+			if m.entity != e || m.record == endOfRelation || int(m.record) >= len(c.Entities) {
 				continue
 			}
 			named = true
-			if m.Type != "" {
-				types[m.Type]++
+			said := &c.Entities[m.record]
+			if said.Type != "" {
+				types[said.Type]++
 			}
-			if m.Description != "" {
-				frag[m.Description]++
+			if said.Description != "" {
+				frag[said.Description]++
 			}
 		}
 		if named {
 			continue
 		}
-		for _, m := range c.Relations { // known only as the end of a relation
-			if m.Description != "" && (EntityID(m.Source) == name || EntityID(m.Target) == name) {
-				frag[m.Description]++
+		for _, m := range f.r.chunks[id].relations { // known only as the end of a relation
+			x := &f.r.relations[m.rel]
+			if (x.lo != e && x.hi != e) || int(m.record) >= len(c.Relations) {
+				continue
+			}
+			if d := c.Relations[m.record].Description; d != "" {
+				frag[d]++
 			}
 		}
 	}
@@ -153,7 +152,6 @@ func (f *folder) entity(e uint32, n int) (profile, error) {
 // relation folds up to n contributions to a relation.
 func (f *folder) relation(rel uint32, n int) (profile, error) {
 	x := &f.r.relations[rel]
-	lo, hi := f.r.graph.Name(x.lo), f.r.graph.Name(x.hi)
 	frag := fragments{}
 	keywords := map[string]bool{}
 	p := profile{sources: f.pick(x.chunks, n)}
@@ -162,11 +160,11 @@ func (f *folder) relation(rel uint32, n int) (profile, error) {
 		if err != nil {
 			return p, err
 		}
-		for _, m := range c.Relations {
-			a, b := EntityID(m.Source), EntityID(m.Target)
-			if (a != lo || b != hi) && (a != hi || b != lo) {
+		for _, at := range f.r.chunks[id].relations {
+			if at.rel != rel || int(at.record) >= len(c.Relations) {
 				continue
 			}
+			m := &c.Relations[at.record]
 			if m.Description != "" {
 				frag[m.Description]++
 			}

@@ -4,10 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
-	"slices"
 	"strings"
+	"sync"
 
 	"alcove/index"
 	"alcove/tenancy"
@@ -113,9 +114,10 @@ func profileKey(kind byte, name string) []byte {
 }
 
 // loadProfiles puts the stored vectors that are still right into the index of a
-// freshly loaded copy and notes the rest. It does nothing with a pure embedder.
+// freshly loaded copy and notes the rest. It does nothing with a pure embedder,
+// and vectors are none before the length of one is known (dim 0).
 func (r *resident) loadProfiles(tx *tenancy.Tx, dim int) error {
-	if r.profiles == nil {
+	if r.profiles == nil || dim == 0 {
 		return nil
 	}
 	r.index.Entities, r.index.Relations = index.NewVectors(dim), index.NewVectors(dim)
@@ -169,10 +171,43 @@ type profileTask struct {
 	text  string
 }
 
+// profiler lets one profile job of a base work at a time. One that comes while
+// another works leaves its share to that one.
+type profiler struct {
+	mu             sync.Mutex
+	working, again bool
+}
+
+// begin reports whether the caller is to work; if not, the one that works will
+// look once more before it ends.
+func (p *profiler) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.working {
+		p.again = true
+		return false
+	}
+	p.working, p.again = true, false
+	return true
+}
+
+// end reports whether the caller is done; if not, it has to look once more.
+func (p *profiler) end(failed bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.again && !failed {
+		p.again = false
+		return false
+	}
+	p.working = false
+	return true
+}
+
 // profileJob embeds the profiles of a knowledge base that are missing or made
 // of other words, a batch at a time, and drops those without an owner. It holds
 // the base pinned but no lock while the model works. A change that comes
-// meanwhile has a profile job of its own.
+// meanwhile has a profile job of its own. Profiles that the model refuses for
+// good are left out until their words change: they are found by name.
 func (e *Engine) profileJob(ctx context.Context, s *tenancy.Space, ref tenancy.JobRef) error {
 	// From here on a change asks for a job of its own: what it brings may come
 	// too late for this one.
@@ -184,128 +219,170 @@ func (e *Engine) profileJob(ctx context.Context, s *tenancy.Space, ref tenancy.J
 	}); err != nil {
 		return err
 	}
+	err := e.makeProfiles(ctx, s)
+	if errors.Is(err, ErrEmbeddingPinned) || errors.Is(err, ErrDamaged) {
+		// Another try would fail as well, and hold up the tenant's other work. The
+		// next change of the base brings a job again.
+		e.o.Logger.Warn("profiles", "scope", s.KBID(), "error", err)
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.Commit(ctx, func(tx *tenancy.Tx) error { return tx.EndJob(ref) })
+}
+
+func (e *Engine) makeProfiles(ctx context.Context, s *tenancy.Space) error {
 	kb, release, err := e.pool.acquire(ctx, s)
 	if err != nil {
 		return err
 	}
 	defer release()
+	if !kb.profiler.begin() {
+		return nil
+	}
 	for {
 		var tasks []profileTask
-		var gone [][]byte
-		err := s.View(ctx, func(tx *tenancy.Tx) error {
-			if err := kb.catchUpTo(ctx, tx); err != nil {
-				return err
-			}
-			var err error
-			tasks, gone, err = kb.res.profileTasks(tx, e.o.EmbedBatch)
+		var gone []string
+		err := kb.read(ctx, s, func(r *resident, tx *tenancy.Tx) (err error) {
+			tasks, gone, err = r.profileTasks(tx, e.o.EmbedBatch)
 			return err
 		})
+		if err == nil && len(tasks)+len(gone) == 0 {
+			if kb.profiler.end(false) {
+				return nil
+			}
+			continue
+		}
+		if err == nil {
+			err = e.storeProfiles(ctx, s, kb.res, tasks, gone)
+		}
 		if err != nil {
-			return err
-		}
-		if len(tasks) == 0 && len(gone) == 0 {
-			break
-		}
-		texts := make([]string, len(tasks))
-		for i, t := range tasks {
-			texts[i] = t.text
-		}
-		var vecs [][]float32
-		if len(texts) > 0 {
-			if err := e.model(ctx, func() (err error) {
-				vecs, err = e.o.Embedder.Embed(ctx, texts)
-				return err
-			}); err != nil {
-				return fmt.Errorf("embed profiles: %w", err)
-			}
-		}
-		if err := s.Commit(ctx, func(tx *tenancy.Tx) error {
-			for i, t := range tasks {
-				b := binary.BigEndian.AppendUint64(nil, t.print)
-				if err := tx.Set(kindProfile, profileKey(t.space.kind, t.name), append(b, encodeVector(vecs[i])...)); err != nil {
-					return err
-				}
-			}
-			for _, k := range gone {
-				if err := tx.Delete(kindProfile, k); err != nil {
-					return err
-				}
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
-		if err := kb.res.setProfiles(tasks, vecs); err != nil {
+			kb.profiler.end(true)
 			return err
 		}
 	}
-	return s.Commit(ctx, func(tx *tenancy.Tx) error { return tx.EndJob(ref) })
+}
+
+// storeProfiles embeds some profiles and stores them, then shows them to searches.
+func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *resident, tasks []profileTask, gone []string) error {
+	vecs, err := e.embedProfiles(ctx, tasks)
+	if err != nil {
+		return fmt.Errorf("embed profiles: %w", err)
+	}
+	if err := s.Commit(ctx, func(tx *tenancy.Tx) error {
+		for i, t := range tasks {
+			if vecs[i] == nil {
+				continue
+			}
+			b := binary.BigEndian.AppendUint64(nil, t.print)
+			if err := tx.Set(kindProfile, profileKey(t.space.kind, t.name), append(b, encodeVector(vecs[i])...)); err != nil {
+				return err
+			}
+		}
+		for _, k := range gone {
+			if err := tx.Delete(kindProfile, []byte(k)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return r.setProfiles(tasks, vecs, gone)
+}
+
+// embedProfiles returns a vector for each task, nil for a text that the model
+// refuses for good: it is found by halving the batch.
+func (e *Engine) embedProfiles(ctx context.Context, tasks []profileTask) ([][]float32, error) {
+	if len(tasks) == 0 {
+		return nil, nil
+	}
+	texts := make([]string, len(tasks))
+	for i, t := range tasks {
+		texts[i] = t.text
+	}
+	var vecs [][]float32
+	err := e.model(ctx, func() (err error) {
+		vecs, err = e.o.Embedder.Embed(ctx, texts)
+		if err == nil {
+			err = checkVectors(vecs, len(texts))
+		}
+		return err
+	})
+	if !errors.Is(err, ErrPromptTooLong) {
+		return vecs, err
+	}
+	if len(tasks) == 1 {
+		e.o.Logger.Warn("profile left out", "error", err)
+		return make([][]float32, 1), nil
+	}
+	left, err := e.embedProfiles(ctx, tasks[:len(tasks)/2])
+	if err != nil {
+		return nil, err
+	}
+	right, err := e.embedProfiles(ctx, tasks[len(tasks)/2:])
+	return append(left, right...), err
 }
 
 // profileTasks picks the next profiles to embed, in the order of their names,
-// and takes the keys of those without an owner.
-func (r *resident) profileTasks(tx *tenancy.Tx, n int) (tasks []profileTask, gone [][]byte, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// and the keys of stored ones that have lost their owner. r.mu is held for reading.
+func (r *resident) profileTasks(tx *tenancy.Tx, n int) (tasks []profileTask, gone []string, err error) {
 	if r.profiles == nil {
 		return nil, nil, nil
 	}
 	for k := range r.profiles.gone {
 		if len(gone) < n {
-			gone = append(gone, []byte(k))
-			delete(r.profiles.gone, k)
+			gone = append(gone, k)
 		}
 	}
 	f := newFolder(r, tx, nil)
-	take := func(sp *profileSpace, less func(a, b uint32) bool, task func(uint32) (profileTask, error)) error {
-		ids := make([]uint32, 0, len(sp.stale))
-		for id := range sp.stale {
-			ids = append(ids, id)
-		}
-		slices.SortFunc(ids, func(a, b uint32) int {
-			if less(a, b) {
-				return -1
-			}
-			return 1
-		})
-		for _, id := range firstN(ids, n-len(tasks)) {
-			t, err := task(id)
-			if err != nil {
-				return err
-			}
-			t.space, t.id = sp, id
-			delete(r.profiles.gone, string(profileKey(sp.kind, t.name)))
-			if t.text == "" { // nothing to embed: found by its name alone
-				delete(sp.stale, id)
-				continue
-			}
-			tasks = append(tasks, t)
-		}
-		return nil
-	}
-	if err := take(&r.profiles.entities, r.lessEntity, func(id uint32) (t profileTask, err error) {
+	for _, id := range bestN(keysOf(r.profiles.entities.stale), n, r.lessEntity) {
 		p, err := f.entity(id, profileFold)
-		t.name, t.print = r.graph.Name(id), r.entities[id].print
-		t.text = cutTokens(r.entityName(id)+"\n"+strings.ReplaceAll(p.description, fieldSep, "\n"), profileTokens)
-		return t, err
-	}); err != nil {
-		return nil, nil, err
+		if err != nil {
+			return nil, nil, err
+		}
+		tasks = append(tasks, profileTask{
+			space: &r.profiles.entities, id: id, name: r.graph.Name(id), print: r.entities[id].print,
+			text: profileText(r.entityName(id), p),
+		})
 	}
-	err = take(&r.profiles.relations, r.lessRelation, func(id uint32) (t profileTask, err error) {
+	for _, id := range bestN(keysOf(r.profiles.relations.stale), n-len(tasks), r.lessRelation) {
 		p, err := f.relation(id, profileFold)
+		if err != nil {
+			return nil, nil, err
+		}
 		x := &r.relations[id]
-		t.name, t.print = r.relationKey(id), x.print
-		t.text = cutTokens(p.keywords+"\t"+r.entityName(x.lo)+"\n"+r.entityName(x.hi)+"\n"+strings.ReplaceAll(p.description, fieldSep, "\n"), profileTokens)
-		return t, err
-	})
-	return tasks, gone, err
+		tasks = append(tasks, profileTask{
+			space: &r.profiles.relations, id: id, name: r.relationKey(id), print: x.print,
+			text: profileText(p.keywords+"\t"+r.entityName(x.lo)+"\n"+r.entityName(x.hi), p),
+		})
+	}
+	return tasks, gone, nil
+}
+
+// profileText is what LightRAG embeds: the name or the keywords with both names,
+// then the descriptions.
+func profileText(head string, p profile) string {
+	return cutTokens(head+"\n"+strings.ReplaceAll(p.description, fieldSep, "\n"), profileTokens)
+}
+
+func keysOf(set map[uint32]bool) []uint32 {
+	out := make([]uint32, 0, len(set))
+	for id := range set {
+		out = append(out, id)
+	}
+	return out
 }
 
 // setProfiles puts new vectors into the index, but for those whose words have
-// changed again meanwhile.
-func (r *resident) setProfiles(tasks []profileTask, vecs [][]float32) error {
+// changed again meanwhile, and forgets the keys that are gone from the store.
+func (r *resident) setProfiles(tasks []profileTask, vecs [][]float32, gone []string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, k := range gone {
+		delete(r.profiles.gone, k)
+	}
 	for i, t := range tasks {
 		into, now := &r.index.Entities, uint64(0)
 		name := ""
@@ -319,13 +396,16 @@ func (r *resident) setProfiles(tasks []profileTask, vecs [][]float32) error {
 		if name != t.name || now != t.print {
 			continue
 		}
+		delete(t.space.stale, t.id)
+		if vecs[i] == nil {
+			continue
+		}
 		if *into == nil {
 			*into = index.NewVectors(len(vecs[i]))
 		}
 		if err := (*into).Set(t.id, vecs[i]); err != nil {
 			return err
 		}
-		delete(t.space.stale, t.id)
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"slices"
+
+	"alcove/index"
 )
 
 // rrfK is the constant of reciprocal rank fusion (Cormack, Clarke, Büttcher,
@@ -23,28 +25,21 @@ func fuse(channels []channel, less func(a, b uint32) bool) []scored {
 			sum[id] += c.weight / float64(rrfK+1+i)
 		}
 	}
-	out := make([]scored, 0, len(sum))
-	for id, s := range sum {
-		out = append(out, scored{ID: id, Score: s})
-	}
-	sortScored(out, less)
-	return out
+	return bestScored(sum, len(sum), less)
 }
 
-func sortScored(l []scored, less func(a, b uint32) bool) {
-	slices.SortFunc(l, func(a, b scored) int {
-		switch {
-		case a.Score > b.Score:
-			return -1
-		case a.Score < b.Score:
-			return 1
-		case less(a.ID, b.ID):
-			return -1
-		case less(b.ID, a.ID):
-			return 1
-		}
-		return 0
-	})
+// bestScored ranks the n best ids by score, equal ones by less.
+func bestScored(sum map[uint32]float64, n int, less func(a, b uint32) bool) []scored {
+	top := index.NewTop(min(n, len(sum)), less)
+	for id, s := range sum {
+		top.Offer(id, s)
+	}
+	best := top.Sorted()
+	out := make([]scored, len(best))
+	for i, m := range best {
+		out[i] = scored{ID: m.ID, Score: m.Score}
+	}
+	return out
 }
 
 // roundRobin takes one from each list in turn and drops repeats: LightRAG's
@@ -69,6 +64,37 @@ func roundRobin[T comparable](lists ...[]T) []T {
 	}
 }
 
+// bestN returns the first n of a list in the order of less, which no two of its
+// items may be equal in. It looks at each item once and moves few: of a long
+// list most are behind the nth that is kept.
+func bestN[T any](list []T, n int, less func(a, b T) bool) []T {
+	out := make([]T, 0, min(n, len(list)))
+	for _, x := range list {
+		if len(out) == n && (n == 0 || !less(x, out[n-1])) {
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(out, x, func(a, b T) int {
+			if less(a, b) {
+				return -1
+			}
+			return 1
+		})
+		if len(out) == n {
+			out = out[:n-1]
+		}
+		out = slices.Insert(out, i, x)
+	}
+	return out
+}
+
+// bits is a set of small numbers.
+type bits []uint64
+
+func newBits(bound int) bits { return make(bits, (bound+63)/64) }
+
+func (b bits) set(i uint32)      { b[i/64] |= 1 << (i % 64) }
+func (b bits) has(i uint32) bool { return b[i/64]&(1<<(i%64)) != 0 }
+
 func idsOf(l []scored) []uint32 {
 	out := make([]uint32, len(l))
 	for i, x := range l {
@@ -79,24 +105,28 @@ func idsOf(l []scored) []uint32 {
 
 func firstN[T any](l []T, n int) []T { return l[:min(n, len(l))] }
 
-// fitTokens keeps items from the front while their tokens fit the budget, as
-// LightRAG cuts its lists: the first that does not fit ends the list. It
-// returns the tokens that are left. A text never has more tokens than bytes,
-// so a list that is short in bytes is not counted.
-func fitTokens[T any](items []T, budget int, text func(T) string) ([]T, int) {
-	total := 0
-	for _, it := range items {
-		total += len(text(it))
-	}
-	if total <= budget {
-		return items, budget - total
-	}
-	for i, it := range items {
-		n := countTokens(text(it))
+// fitTokens keeps lines from the front while their tokens fit the budget, as
+// LightRAG cuts its lists: the first that does not fit ends the list. A text
+// never has more tokens than bytes, so what is short in bytes is not counted.
+func fitTokens(lines []string, budget int) []string {
+	rest := bytesOf(lines)
+	for i, l := range lines {
+		if rest <= budget {
+			break
+		}
+		n := countTokens(l)
 		if n > budget {
-			return items[:i], budget
+			return lines[:i]
 		}
 		budget -= n
+		rest -= len(l)
 	}
-	return items, budget
+	return lines
+}
+
+func bytesOf(lines []string) (n int) {
+	for _, l := range lines {
+		n += len(l)
+	}
+	return n
 }

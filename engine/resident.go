@@ -35,8 +35,9 @@ type resident struct {
 	entities  []residentEntity    // by graph entity id
 	relations []residentRelation  // by graph relation id
 	byKey     map[string][]uint32 // entities by the key retrieval knows their names under
-	surfaces  map[string]uint32   // names as written, interned
-	surface   []string
+	surfaces  map[string]uint32   // names as written, kept once
+	surface   []surface           // by the numbers of surfaces
+	unused    []uint32            // free numbers of surfaces
 
 	profiles *profiles // nil when the embedder is pure
 
@@ -62,17 +63,31 @@ type residentChunk struct {
 	relations []chunkRelation
 }
 
+// chunkMention is one naming of an entity. record is the place of the entity's
+// own record in the contribution, endOfRelation for the end of a relation.
 type chunkMention struct {
 	entity, surface uint32
+	record          int32
 	print           uint64 // of type and description
 }
 
+const endOfRelation = -1
+
+// chunkRelation is one saying of a relation; record is its place in the contribution.
 type chunkRelation struct {
 	rel     uint32
+	record  int32
 	weight  int64 // fixed point, see weightUnit
 	forward bool  // from the smaller name to the larger
 	print   uint64
 }
+
+// What one of each counts for in cost.
+const (
+	mentionBytes  = 24 + 4 + 8 // with its entries in the entity
+	relationBytes = 32 + 4
+	surfaceBytes  = 64
+)
 
 // residentEntity is the fold of an entity's contributions as far as a search
 // needs it; descriptions stay in the store.
@@ -84,6 +99,12 @@ type residentEntity struct {
 }
 
 type surfaceCount struct{ surface, n uint32 }
+
+// surface is a name as some mentions write it.
+type surface struct {
+	text string
+	uses int // mentions
+}
 
 type residentRelation struct {
 	chunks        []uint32
@@ -99,7 +120,7 @@ func fixedWeight(w float64) int64 {
 	if !(w > 0) || math.IsInf(w, 0) {
 		w = 1
 	}
-	return int64(math.Round(min(w, 1e9) * weightUnit))
+	return max(1, int64(math.Round(min(w, 1e9)*weightUnit)))
 }
 
 func newResident(dim int, pure bool) *resident {
@@ -205,15 +226,35 @@ func (r *resident) newChunk() uint32 {
 	return uint32(len(r.chunks) - 1)
 }
 
+// intern gives the number of a surface for one more mention, release takes the
+// mention away again.
 func (r *resident) intern(s string) uint32 {
-	if i, ok := r.surfaces[s]; ok {
-		return i
+	i, ok := r.surfaces[s]
+	if !ok {
+		if n := len(r.unused); n > 0 {
+			i = r.unused[n-1]
+			r.unused = r.unused[:n-1]
+		} else {
+			i = uint32(len(r.surface))
+			r.surface = append(r.surface, surface{})
+		}
+		r.surfaces[s] = i
+		r.surface[i].text = s
+		r.cost += surfaceBytes + int64(len(s))
 	}
-	i := uint32(len(r.surface))
-	r.surfaces[s] = i
-	r.surface = append(r.surface, s)
-	r.cost += 64 + int64(len(s))
+	r.surface[i].uses++
 	return i
+}
+
+func (r *resident) release(i uint32) {
+	x := &r.surface[i]
+	if x.uses--; x.uses > 0 {
+		return
+	}
+	delete(r.surfaces, x.text)
+	r.cost -= surfaceBytes + int64(len(x.text))
+	*x = surface{}
+	r.unused = append(r.unused, i)
 }
 
 // entity is the graph's id of a name, made when it is new.
@@ -226,6 +267,9 @@ func (r *resident) entity(name string) uint32 {
 	if x := &r.entities[id]; len(x.chunks) == 0 && x.key == "" {
 		// The key of the identity, not of this spelling: it must not depend on
 		// which spelling came first.
+		if r.profiles != nil { // a name that comes back owns its stored vector again
+			delete(r.profiles.gone, string(profileKey(profileEntities, r.graph.Name(id))))
+		}
 		if x.key = nameKey(r.graph.Name(id)); x.key != "" {
 			r.byKey[x.key] = append(r.byKey[x.key], id)
 			r.cost += 64 + int64(len(x.key))
@@ -237,9 +281,9 @@ func (r *resident) entity(name string) uint32 {
 // contribute adds what a chunk says to the graph.
 func (r *resident) contribute(chunk uint32, said contribution) {
 	c := &r.chunks[chunk]
-	mention := func(name, typ, desc string) uint32 {
+	mention := func(name, typ, desc string, record int) uint32 {
 		e := r.entity(name)
-		m := chunkMention{entity: e, surface: r.intern(name), print: print(typ, desc)}
+		m := chunkMention{entity: e, surface: r.intern(name), record: int32(record), print: print(typ, desc)}
 		c.mentions = append(c.mentions, m)
 		x := &r.entities[e]
 		x.chunks = insertID(x.chunks, chunk)
@@ -248,22 +292,22 @@ func (r *resident) contribute(chunk uint32, said contribution) {
 		r.touchEntity(e)
 		return e
 	}
-	for _, e := range said.Entities {
+	for i, e := range said.Entities {
 		if EntityID(e.Name) != "" {
-			mention(e.Name, e.Type, e.Description)
+			mention(e.Name, e.Type, e.Description, i)
 		}
 	}
-	for _, x := range said.Relations {
+	for record, x := range said.Relations {
 		a, b := EntityID(x.Source), EntityID(x.Target)
 		if a == "" || b == "" || a == b {
 			continue
 		}
 		// An end that no entity record names still is an entity (LightRAG: type UNKNOWN).
 		ends := [2]uint32{}
-		for i, name := range []string{x.Source, x.Target} {
-			id, ok := r.graph.Entity(EntityID(name))
+		for i, name := range [2]string{x.Source, x.Target} {
+			id, ok := r.graph.Entity([2]string{a, b}[i])
 			if !ok || !c.mentionsEntity(id) {
-				id = mention(name, "", x.Description)
+				id = mention(name, "", x.Description, endOfRelation)
 			}
 			ends[i] = id
 		}
@@ -272,11 +316,11 @@ func (r *resident) contribute(chunk uint32, said contribution) {
 		if !forward {
 			lo, hi = hi, lo
 		}
-		cr := chunkRelation{weight: fixedWeight(x.Weight), forward: forward, print: print(x.Keywords, x.Description)}
+		cr := chunkRelation{record: int32(record), weight: fixedWeight(x.Weight), forward: forward, print: print(x.Keywords, x.Description)}
 		cr.rel = r.relate(lo, hi, cr, 1, chunk)
 		c.relations = append(c.relations, cr)
 	}
-	r.cost += int64(24*len(c.mentions) + 24*len(c.relations))
+	r.cost += int64(mentionBytes*len(c.mentions) + relationBytes*len(c.relations))
 }
 
 func (c *residentChunk) mentionsEntity(e uint32) bool {
@@ -294,6 +338,9 @@ func (r *resident) relate(lo, hi uint32, cr chunkRelation, sign int64, chunk uin
 		rel = r.graph.Relate(r.graph.Name(lo), r.graph.Name(hi), 0)
 		r.growRelations(rel)
 		r.relations[rel] = residentRelation{lo: lo, hi: hi}
+		if r.profiles != nil {
+			delete(r.profiles.gone, string(profileKey(profileRelations, r.relationKey(rel))))
+		}
 	}
 	x := &r.relations[rel]
 	x.chunks = insertID(x.chunks, chunk)
@@ -333,7 +380,7 @@ func (r *resident) orient(rel uint32) {
 // withdraw takes what a chunk said out of the graph again.
 func (r *resident) withdraw(chunk uint32) {
 	c := &r.chunks[chunk]
-	r.cost -= int64(24*len(c.mentions) + 24*len(c.relations))
+	r.cost -= int64(mentionBytes*len(c.mentions) + relationBytes*len(c.relations))
 	for _, cr := range c.relations {
 		x := &r.relations[cr.rel]
 		x.add(cr, -1)
@@ -355,6 +402,7 @@ func (r *resident) withdraw(chunk uint32) {
 		x := &r.entities[m.entity]
 		x.print -= m.print
 		x.surfaces = countSurface(x.surfaces, m.surface, -1)
+		r.release(m.surface)
 		r.touchEntity(m.entity)
 	}
 	for _, m := range c.mentions {
@@ -415,7 +463,7 @@ func countSurface(l []surfaceCount, s uint32, d int) []surfaceCount {
 func (r *resident) entityName(e uint32) string {
 	best, n := "", uint32(0)
 	for _, s := range r.entities[e].surfaces {
-		if w := r.surface[s.surface]; s.n > n || s.n == n && w < best {
+		if w := r.surface[s.surface].text; s.n > n || s.n == n && w < best {
 			best, n = w, s.n
 		}
 	}

@@ -293,12 +293,7 @@ func (s *search) findEntities(walked []scored) ([]scored, error) {
 			sum[m.entity] += x.Score / top * s.r.rarity(n) / float64(len(c.mentions))
 		}
 	}
-	words := make([]scored, 0, len(sum))
-	for e, v := range sum {
-		words = append(words, scored{ID: e, Score: v})
-	}
-	sortScored(words, s.r.lessEntity)
-	words = firstN(words, s.p.topK)
+	words := bestScored(sum, s.p.topK, s.r.lessEntity)
 	if s.vec.low == nil || s.r.index.Entities == nil || s.r.index.Entities.Len() == 0 {
 		return words, nil
 	}
@@ -343,21 +338,15 @@ func (s *search) edgesOf(entities []scored) []scored {
 			return len(list) < maxEdgesPerQuery
 		})
 	}
-	slices.SortFunc(list, func(a, b edge) int {
+	list = bestN(list, s.p.topK, func(a, b edge) bool {
 		switch {
 		case a.degree != b.degree:
-			return b.degree - a.degree
+			return a.degree > b.degree
 		case a.weight != b.weight:
-			if a.weight > b.weight {
-				return -1
-			}
-			return 1
-		case s.r.lessRelation(a.rel, b.rel):
-			return -1
+			return a.weight > b.weight
 		}
-		return 1
+		return s.r.lessRelation(a.rel, b.rel)
 	})
-	list = firstN(list, s.p.topK)
 	out := make([]scored, len(list))
 	for i, e := range list {
 		out[i] = scored{ID: e.rel, Score: float64(e.weight)}
@@ -393,27 +382,17 @@ func (s *search) findRelations(tx *tenancy.Tx) ([]scored, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, m := range c.Relations {
-			a, okA := s.r.graph.Entity(EntityID(m.Source))
-			b, okB := s.r.graph.Entity(EntityID(m.Target))
-			if !okA || !okB {
+		for _, at := range s.r.chunks[x.ID].relations {
+			if int(at.record) >= len(c.Relations) {
 				continue
 			}
-			rel, ok := s.r.findRelation(a, b)
-			if !ok {
-				continue
-			}
-			if v := match.score(m.Keywords, m.Description); v > sum[rel] {
-				sum[rel] = v
+			m := &c.Relations[at.record]
+			if v := match.score(m.Keywords, m.Description); v > sum[at.rel] {
+				sum[at.rel] = v
 			}
 		}
 	}
-	out := make([]scored, 0, len(sum))
-	for rel, v := range sum {
-		out = append(out, scored{ID: rel, Score: v})
-	}
-	sortScored(out, s.r.lessRelation)
-	return firstN(out, s.p.topK), nil
+	return bestScored(sum, s.p.topK, s.r.lessRelation), nil
 }
 
 // endsOf are the entities of relations in the order they come up.
@@ -441,17 +420,17 @@ func (s *search) endsOf(relations []scored) []scored {
 // taken in turn.
 func (s *search) chunksOfItems() ([]uint32, error) {
 	pick := func(items []scored, chunks func(uint32) []uint32) ([]uint32, error) {
-		candidates := map[uint32]bool{}
-		for _, it := range items {
-			for _, c := range chunks(it.ID) {
-				candidates[c] = true
-			}
-		}
-		if len(candidates) == 0 {
+		if len(items) == 0 {
 			return nil, nil
 		}
+		candidates := newBits(len(s.r.chunks))
+		for _, it := range items {
+			for _, c := range chunks(it.ID) {
+				candidates.set(c)
+			}
+		}
 		n := max(1, s.eng.o.RelatedChunks*len(items)/2)
-		ch, err := s.chunkChannels(func(id uint32) bool { return candidates[id] })
+		ch, err := s.chunkChannels(candidates.has)
 		if err != nil {
 			return nil, err
 		}
@@ -475,7 +454,7 @@ func (s *search) read(tx *tenancy.Tx) (evidence, error) {
 		c := &s.r.chunks[x.ID]
 		b, err := tx.Get(kindChunk, c.doc.key(c.ord))
 		if errors.Is(err, tenancy.ErrNotFound) {
-			continue // went away between this snapshot and the copy; a later one is right about it
+			err = fmt.Errorf("%w: no record", ErrDamaged)
 		}
 		if err != nil {
 			return ev, fmt.Errorf("chunk %s: %w", chunkID(c.doc.id, c.ord), err)

@@ -1,0 +1,106 @@
+package engine_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"alcove/engine"
+	"alcove/engine/builtin"
+	"alcove/engine/enginetest"
+)
+
+func jsonLines[T any](t testing.TB, name string) []T {
+	t.Helper()
+	f, err := os.Open(enginetest.Data(t, name))
+	require.NoError(t, err)
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, 16<<20)
+	var out []T
+	for s.Scan() {
+		var v T
+		require.NoError(t, json.Unmarshal(s.Bytes(), &v))
+		out = append(out, v)
+	}
+	require.NoError(t, s.Err())
+	return out
+}
+
+// wikiBase is a base of the 6,119 passages of 2WikiMultihopQA with the builtin
+// models, and its questions.
+func wikiBase(b *testing.B) (*enginetest.Env, []string) {
+	b.Helper()
+	type passage struct{ Title, Text string }
+	passages := jsonLines[passage](b, "qa/2wiki/corpus6119.jsonl")
+	v := enginetest.New(b, engine.Options{
+		Embedder: builtin.Embedder(), Extractor: builtin.Extractor(builtin.Options{}), Answerer: builtin.Answerer(),
+	})
+	kb := v.KB("wiki")
+	var docs []engine.DocumentInput
+	for i, p := range passages {
+		docs = append(docs, engine.DocumentInput{
+			ID: fmt.Sprintf("p%05d", i), FilePath: p.Title, Content: []byte(p.Text), Metadata: map[string]any{"title": p.Title},
+		})
+	}
+	for d := range slices.Chunk(docs, 500) {
+		_, err := kb.Add(ctx, d, "insert")
+		require.NoError(b, err)
+	}
+	v.Wait()
+	var questions []string
+	for _, q := range jsonLines[struct{ Question string }](b, "qa/2wiki/questions.jsonl") {
+		questions = append(questions, q.Question)
+	}
+	return v, questions
+}
+
+// BenchmarkQueryData is retrieval over 6,119 passages, one question at a time;
+// p50 and p95 are of single questions.
+func BenchmarkQueryData(b *testing.B) {
+	v, questions := wikiBase(b)
+	for _, mode := range []engine.Mode{engine.ModeMix, engine.ModePPR, engine.ModeNaive, engine.ModeLocal, engine.ModeGlobal, engine.ModeHybrid} {
+		b.Run(string(mode), func(b *testing.B) {
+			kb := v.KB("wiki")
+			ask := func(i int) {
+				_, err := kb.QueryData(ctx, engine.Query{Query: questions[i%len(questions)], Mode: mode})
+				require.NoError(b, err)
+			}
+			for i := range 20 {
+				ask(i)
+			}
+			took := make([]time.Duration, 0, b.N)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				t := time.Now()
+				ask(i)
+				took = append(took, time.Since(t))
+			}
+			b.StopTimer()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+			b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
+		})
+	}
+}
+
+// BenchmarkLoad is a base of 6,119 passages read from the store into memory.
+func BenchmarkLoad(b *testing.B) {
+	v, questions := wikiBase(b)
+	b.ResetTimer()
+	for range b.N {
+		b.StopTimer()
+		v.Restart()
+		b.StartTimer()
+		_, err := v.KB("wiki").QueryData(ctx, engine.Query{Query: questions[0], Mode: engine.ModeNaive})
+		require.NoError(b, err)
+	}
+	b.ReportMetric(float64(v.Stats().Bytes)/(1<<20), "MiB")
+}
