@@ -1,0 +1,293 @@
+package tenancy
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// Limits on what a caller may say of a tenant, a knowledge base or a key.
+const (
+	maxNameRunes        = 255     // names, as ADR 007's samples have it
+	maxFoldedBytes      = 2 << 10 // names are keys of an index; a few signs fold to many
+	maxDescriptionBytes = 4 << 10 // a paragraph or a page, not a document
+	maxMetadataBytes    = 16 << 10
+	maxModelNameBytes   = 255
+	maxTopK             = 1000
+	maxChunkTokens      = 32_768
+	maxAnswerTokens     = 1_000_000
+	maxEmbeddingDim     = 65_536
+	maxEmbeddingBatch   = 10_000
+	maxTemperature      = 2.0
+)
+
+// TenantConfig overrides the server's settings for one tenant. A nil field is not
+// overridden. What a request asks for goes before the knowledge base's
+// configuration, that before the tenant's, that before the server's.
+type TenantConfig struct {
+	LLMModel          *string        `json:"llm_model,omitempty"`
+	EmbeddingModel    *string        `json:"embedding_model,omitempty"`
+	RerankModel       *string        `json:"rerank_model,omitempty"`
+	LLMModelKwargs    map[string]any `json:"llm_model_kwargs,omitempty"`
+	LLMTemperature    *float64       `json:"llm_temperature,omitempty"` // 0 to 2
+	LLMMaxTokens      *int           `json:"llm_max_tokens,omitempty"`
+	EmbeddingDim      *int           `json:"embedding_dim,omitempty"`
+	EmbeddingBatchNum *int           `json:"embedding_batch_num,omitempty"`
+	TopK              *int           `json:"top_k,omitempty"`            // 1 to 1000
+	ChunkTopK         *int           `json:"chunk_top_k,omitempty"`      // 1 to 1000
+	CosineThreshold   *float64       `json:"cosine_threshold,omitempty"` // a similarity, -1 to 1
+	EnableLLMCache    *bool          `json:"enable_llm_cache,omitempty"`
+	EnableRerank      *bool          `json:"enable_rerank,omitempty"`
+	ChunkSize         *int           `json:"chunk_size,omitempty"`    // tokens
+	ChunkOverlap      *int           `json:"chunk_overlap,omitempty"` // tokens, less than ChunkSize
+	CustomMetadata    map[string]any `json:"custom_metadata,omitempty"`
+}
+
+// KBConfig overrides the tenant's settings for one knowledge base. A nil field is
+// not overridden; nothing else can be set per knowledge base.
+type KBConfig struct {
+	TopK            *int           `json:"top_k,omitempty"`            // 1 to 1000
+	ChunkSize       *int           `json:"chunk_size,omitempty"`       // tokens
+	CosineThreshold *float64       `json:"cosine_threshold,omitempty"` // a similarity, -1 to 1
+	CustomMetadata  map[string]any `json:"custom_metadata,omitempty"`
+}
+
+// Quota is what a tenant may use; 0 is no limit, but for MaxKBs, where the server
+// has a limit of its own. This room enforces MaxKBs; the rest is kept for the
+// rooms that count documents, calls and names.
+type Quota struct {
+	MaxDocuments          int64   `json:"max_documents"` // of the tenant
+	MaxStorageGB          float64 `json:"max_storage_gb"`
+	MaxConcurrentQueries  int64   `json:"max_concurrent_queries"`
+	MaxMonthlyAPICalls    int64   `json:"max_monthly_api_calls"`
+	MaxKBs                int64   `json:"max_kb_per_tenant"`
+	MaxEntitiesPerKB      int64   `json:"max_entities_per_kb"`
+	MaxRelationshipsPerKB int64   `json:"max_relationships_per_kb"`
+}
+
+// QuotaUpdate changes the fields of a Quota that are not nil.
+type QuotaUpdate struct {
+	MaxDocuments          *int64   `json:"max_documents"`
+	MaxStorageGB          *float64 `json:"max_storage_gb"`
+	MaxConcurrentQueries  *int64   `json:"max_concurrent_queries"`
+	MaxMonthlyAPICalls    *int64   `json:"max_monthly_api_calls"`
+	MaxKBs                *int64   `json:"max_kb_per_tenant"`
+	MaxEntitiesPerKB      *int64   `json:"max_entities_per_kb"`
+	MaxRelationshipsPerKB *int64   `json:"max_relationships_per_kb"`
+}
+
+// defaultQuota is what a new tenant gets beside Options.MaxKBsPerTenant: ADR 007's
+// numbers, with its monthly calls off and room for a first folder of documents.
+func defaultQuota(maxKBs int) Quota {
+	return Quota{
+		MaxDocuments: 100_000, MaxStorageGB: 100, MaxConcurrentQueries: 10, MaxKBs: int64(maxKBs),
+		MaxEntitiesPerKB: 100_000, MaxRelationshipsPerKB: 500_000,
+	}
+}
+
+// override sets *to if v says something.
+func override[T any](to **T, v *T) {
+	if v != nil {
+		c := *v
+		*to = &c
+	}
+}
+
+// apply returns c with the fields u sets replaced.
+func (c TenantConfig) apply(u TenantConfig) TenantConfig {
+	override(&c.LLMModel, u.LLMModel)
+	override(&c.EmbeddingModel, u.EmbeddingModel)
+	override(&c.RerankModel, u.RerankModel)
+	override(&c.LLMTemperature, u.LLMTemperature)
+	override(&c.LLMMaxTokens, u.LLMMaxTokens)
+	override(&c.EmbeddingDim, u.EmbeddingDim)
+	override(&c.EmbeddingBatchNum, u.EmbeddingBatchNum)
+	override(&c.TopK, u.TopK)
+	override(&c.ChunkTopK, u.ChunkTopK)
+	override(&c.CosineThreshold, u.CosineThreshold)
+	override(&c.EnableLLMCache, u.EnableLLMCache)
+	override(&c.EnableRerank, u.EnableRerank)
+	override(&c.ChunkSize, u.ChunkSize)
+	override(&c.ChunkOverlap, u.ChunkOverlap)
+	if u.LLMModelKwargs != nil {
+		c.LLMModelKwargs = u.LLMModelKwargs
+	}
+	if u.CustomMetadata != nil {
+		c.CustomMetadata = u.CustomMetadata
+	}
+	return c
+}
+
+// check returns a *FieldError for the first field out of its range.
+func (c TenantConfig) check() error {
+	err := firstError(
+		modelName("config.llm_model", c.LLMModel),
+		modelName("config.embedding_model", c.EmbeddingModel),
+		modelName("config.rerank_model", c.RerankModel),
+		within("config.llm_temperature", c.LLMTemperature, 0, maxTemperature),
+		within("config.llm_max_tokens", c.LLMMaxTokens, 1, maxAnswerTokens),
+		within("config.embedding_dim", c.EmbeddingDim, 1, maxEmbeddingDim),
+		within("config.embedding_batch_num", c.EmbeddingBatchNum, 1, maxEmbeddingBatch),
+		within("config.top_k", c.TopK, 1, maxTopK),
+		within("config.chunk_top_k", c.ChunkTopK, 1, maxTopK),
+		within("config.cosine_threshold", c.CosineThreshold, -1, 1),
+		within("config.chunk_size", c.ChunkSize, 1, maxChunkTokens),
+		within("config.chunk_overlap", c.ChunkOverlap, 0, maxChunkTokens),
+		metadata("config.llm_model_kwargs", c.LLMModelKwargs),
+		metadata("config.custom_metadata", c.CustomMetadata),
+	)
+	if err == nil && c.ChunkSize != nil && c.ChunkOverlap != nil && *c.ChunkOverlap >= *c.ChunkSize {
+		err = badField("config.chunk_overlap", "must be less than chunk_size")
+	}
+	return err
+}
+
+// apply returns c with the fields u sets replaced.
+func (c KBConfig) apply(u KBConfig) KBConfig {
+	override(&c.TopK, u.TopK)
+	override(&c.ChunkSize, u.ChunkSize)
+	override(&c.CosineThreshold, u.CosineThreshold)
+	if u.CustomMetadata != nil {
+		c.CustomMetadata = u.CustomMetadata
+	}
+	return c
+}
+
+// check returns a *FieldError for the first field out of its range.
+func (c KBConfig) check() error {
+	return firstError(
+		within("config.top_k", c.TopK, 1, maxTopK),
+		within("config.chunk_size", c.ChunkSize, 1, maxChunkTokens),
+		within("config.cosine_threshold", c.CosineThreshold, -1, 1),
+		metadata("config.custom_metadata", c.CustomMetadata),
+	)
+}
+
+// maxKBs is how many knowledge bases the quota allows: 0 leaves it to the server.
+func (q Quota) maxKBs() int64 {
+	if q.MaxKBs == 0 {
+		return hardMaxKBsPerTenant
+	}
+	return q.MaxKBs
+}
+
+// apply returns q with the fields u sets replaced; a nil u changes nothing.
+func (q Quota) apply(u *QuotaUpdate) Quota {
+	if u == nil {
+		return q
+	}
+	set := func(to *int64, v *int64) {
+		if v != nil {
+			*to = *v
+		}
+	}
+	set(&q.MaxDocuments, u.MaxDocuments)
+	set(&q.MaxConcurrentQueries, u.MaxConcurrentQueries)
+	set(&q.MaxMonthlyAPICalls, u.MaxMonthlyAPICalls)
+	set(&q.MaxKBs, u.MaxKBs)
+	set(&q.MaxEntitiesPerKB, u.MaxEntitiesPerKB)
+	set(&q.MaxRelationshipsPerKB, u.MaxRelationshipsPerKB)
+	if u.MaxStorageGB != nil {
+		q.MaxStorageGB = *u.MaxStorageGB
+	}
+	return q
+}
+
+// check returns a *FieldError for the first field out of its range.
+func (q Quota) check() error {
+	most := int64(math.MaxInt64)
+	return firstError(
+		within("quota.max_documents", &q.MaxDocuments, 0, most),
+		within("quota.max_storage_gb", &q.MaxStorageGB, 0, 1e9),
+		within("quota.max_concurrent_queries", &q.MaxConcurrentQueries, 0, most),
+		within("quota.max_monthly_api_calls", &q.MaxMonthlyAPICalls, 0, most),
+		within("quota.max_kb_per_tenant", &q.MaxKBs, 0, hardMaxKBsPerTenant),
+		within("quota.max_entities_per_kb", &q.MaxEntitiesPerKB, 0, most),
+		within("quota.max_relationships_per_kb", &q.MaxRelationshipsPerKB, 0, most),
+	)
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func within[T int | int64 | float64](field string, v *T, least, most T) error {
+	// Written so that a NaN is outside too.
+	if v == nil || (*v >= least && *v <= most) {
+		return nil
+	}
+	return badField(field, fmt.Sprintf("must be from %v to %v", least, most))
+}
+
+func modelName(field string, v *string) error {
+	if v == nil {
+		return nil
+	}
+	if *v == "" || len(*v) > maxModelNameBytes || !plainText(*v) {
+		return badField(field, fmt.Sprintf("must be 1 to %d printable characters", maxModelNameBytes))
+	}
+	return nil
+}
+
+// metadata checks that a map of a caller's own can be stored: its size as JSON.
+func metadata(field string, m map[string]any) error {
+	if m == nil {
+		return nil
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return badField(field, "must be plain JSON")
+	}
+	if len(b) > maxMetadataBytes {
+		return badField(field, fmt.Sprintf("must be at most %d bytes as JSON", maxMetadataBytes))
+	}
+	return nil
+}
+
+func checkName(field, s string) error {
+	n := utf8.RuneCountInString(s)
+	if n < 1 || n > maxNameRunes || len(foldName(s)) > maxFoldedBytes || strings.TrimSpace(s) != s || !plainText(s) {
+		return badField(field, fmt.Sprintf("must be 1 to %d printable characters without blanks around", maxNameRunes))
+	}
+	return nil
+}
+
+func checkDescription(field, s string) error {
+	if len(s) > maxDescriptionBytes || !utf8.ValidString(s) {
+		return badField(field, fmt.Sprintf("must be at most %d bytes of UTF-8", maxDescriptionBytes))
+	}
+	return nil
+}
+
+// plainText reports whether s is UTF-8 without control characters: names go into
+// logs and lists and must not be able to draw there.
+func plainText(s string) bool {
+	if !utf8.ValidString(s) {
+		return false
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp) {
+			return false
+		}
+	}
+	return true
+}
+
+// foldName is what a name is unique by: compatibility-composed, case-folded and
+// with runs of blanks as one, so that two names that look alike to a reader in a
+// list are one name.
+func foldName(s string) string {
+	s = strings.Join(strings.Fields(norm.NFKC.String(s)), " ")
+	return norm.NFKC.String(cases.Fold().String(s))
+}

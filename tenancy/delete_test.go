@@ -1,0 +1,204 @@
+package tenancy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"alcove/tenancy/keyspace"
+)
+
+// swept waits for the cleaner by doing its work here: it is the same code.
+func swept(t testing.TB, s *Store) {
+	t.Helper()
+	require.NoError(t, s.cleaner.clean(t.Context()))
+}
+
+// left returns what a dead knowledge base still holds, and whether its number is banned.
+func left(t testing.TB, s *Store, kb uint64) (records int64, banned bool) {
+	t.Helper()
+	err := s.db.View(func(tx *keyspace.Tx) error {
+		u, err := tx.Usage(dataOf(kb))
+		records = u.Records
+		return err
+	})
+	if banned = errors.Is(err, keyspace.ErrBanned); !banned {
+		require.NoError(t, err)
+	}
+	all, err := s.db.Namespaces(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, records != 0, slices.Contains(all, dataOf(kb)))
+	return records, banned
+}
+
+// A Space that was warm when its knowledge base was deleted is refused, a new one of
+// the same name shares nothing with it, and its neighbour does not notice.
+func TestDeleteKB_WarmSpaceIsRefused(t *testing.T) {
+	s, _ := open(t, Options{holdCleaner: true})
+	found(t, s, "acme/main", "acme/side")
+	ctx, root := ctxOf(t), admin(t, s)
+	own := member(t, s, "acme", RoleAdmin)
+	warm, reading := enter(t, s, own, "acme/main", PermDocumentCreate), enter(t, s, own, "acme/main", PermQueryRun)
+	neighbour := enter(t, s, own, "acme/side", PermDocumentCreate)
+	maintained, err := s.Maintain(ctx, "test", "acme", "main")
+	require.NoError(t, err)
+	put(t, warm, "k", "old")
+	put(t, neighbour, "k", "neighbour")
+	var told []SpaceID
+	s.OnKBGone(func(id SpaceID) {
+		require.ErrorIs(t, warm.View(ctx, func(*Tx) error { return nil }), ErrKBGone, "refused before anybody is told")
+		told = append(told, id)
+	})
+	require.NoError(t, s.DeleteKB(ctx, own, "acme", "main"))
+	require.Equal(t, []SpaceID{warm.ID()}, told)
+	for _, space := range []*Space{warm, reading, maintained} {
+		require.ErrorIs(t, space.View(ctx, func(*Tx) error { t.Error("ran"); return nil }), ErrKBGone)
+		_, err := space.Usage(ctx)
+		require.ErrorIs(t, err, ErrKBGone)
+		require.ErrorIs(t, space.Verify(ctx), ErrKBGone)
+	}
+	for _, space := range []*Space{warm, maintained} {
+		require.ErrorIs(t, space.Commit(ctx, func(*Tx) error { t.Error("ran"); return nil }), ErrKBGone)
+	}
+	_, err = s.Enter(ctx, own, "acme", "main", PermQueryRun)
+	require.ErrorIs(t, err, ErrNoKB)
+	require.ErrorIs(t, s.DeleteKB(ctx, own, "acme", "main"), ErrNoKB)
+	_, err = s.Maintain(ctx, "test", "acme", "main")
+	require.ErrorIs(t, err, ErrNoKB)
+
+	found(t, s, "acme/main")
+	again := enter(t, s, root, "acme/main", PermDocumentCreate)
+	require.NotEqual(t, warm.ID(), again.ID())
+	_, err = get(t, again, "k")
+	require.ErrorIs(t, err, ErrNotFound)
+	put(t, again, "k", "new")
+	require.ErrorIs(t, warm.View(ctx, func(*Tx) error { return nil }), ErrKBGone)
+
+	records, banned := left(t, s, warm.kb)
+	require.NotZero(t, records)
+	require.False(t, banned)
+	swept(t, s)
+	records, banned = left(t, s, warm.kb)
+	require.Zero(t, records)
+	require.True(t, banned)
+	for space, want := range map[*Space]string{again: "new", neighbour: "neighbour"} {
+		got, err := get(t, space, "k")
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+}
+
+// A deletion that was interrupted goes on at the next start, whatever was done of it.
+func TestOpen_ResumesDeletion(t *testing.T) {
+	dir := t.TempDir()
+	s, c := open(t, Options{Dir: dir, holdCleaner: true})
+	found(t, s, "acme/main", "acme/side", "globex/main")
+	ctx, root := ctxOf(t), admin(t, s)
+	space := enter(t, s, root, "acme/main", PermDocumentCreate)
+	for i := range 40 {
+		require.NoError(t, space.Commit(ctx, func(tx *Tx) error {
+			for j := range 50 {
+				if err := tx.Set('D', fmt.Append(nil, i, j), make([]byte, 100)); err != nil {
+					return err
+				}
+			}
+			_, err := tx.AddJob(nil)
+			return err
+		}))
+	}
+	stays := enter(t, s, root, "globex/main", PermDocumentCreate)
+	put(t, stays, "k", "v")
+	require.NoError(t, s.DeleteKB(ctx, root, "acme", "main"))
+	key := newKey(t, s, root, "acme", KeyInput{})
+	require.NoError(t, s.DeleteTenant(ctx, root, "acme"))
+	counts := requireWhole(t, s)
+	require.EqualValues(t, 2, counts.Unswept)
+	require.EqualValues(t, 40, counts.Jobs)
+	require.EqualValues(t, 1, counts.Tenants)
+	require.NoError(t, s.Close())
+
+	s, err := Open(Options{Dir: dir, Now: c.now})
+	require.NoError(t, err)
+	defer s.Close()
+	swept(t, s)
+	counts = requireWhole(t, s)
+	require.Zero(t, counts.Unswept)
+	require.Zero(t, counts.Jobs)
+	require.Zero(t, counts.Keys)
+	records, banned := left(t, s, space.kb)
+	require.Zero(t, records)
+	require.True(t, banned)
+	_, err = s.Authenticate(ctx, Credential{APIKey: key.Secret})
+	require.Equal(t, ErrUnauthenticated, err)
+	got, err := get(t, enter(t, s, admin(t, s), "globex/main", PermQueryRun), "k")
+	require.NoError(t, err)
+	require.Equal(t, "v", got)
+	require.NoError(t, s.db.View(func(tx *keyspace.Tx) error {
+		_, err := tx.Get(keyspace.System, kindKBSwept, u64(space.kb))
+		return err
+	}), "the tombstone stays for backups")
+	err = s.db.Commit(ctx, func(tx *keyspace.Tx) error { return tx.Set(dataOf(space.kb), 'D', []byte("k"), nil) })
+	require.ErrorIs(t, err, keyspace.ErrBanned, "the number is of no use any more")
+}
+
+// A tenant that was being buried when the process died has no door left, and the
+// burial ends at the next start.
+func TestOpen_ResumesTenantDeletion(t *testing.T) {
+	dir := t.TempDir()
+	s, c := open(t, Options{Dir: dir, holdCleaner: true})
+	found(t, s, "acme/main")
+	ctx, root := ctxOf(t), admin(t, s)
+	key, own := newKey(t, s, root, "acme", KeyInput{}), member(t, s, "acme", RoleAdmin)
+	number := s.cat.tenant("acme").number
+	// The first of the deletion's commits, and no more.
+	require.NoError(t, s.db.Commit(ctx, func(tx *keyspace.Tx) error {
+		return firstError(
+			tx.Set(keyspace.System, kindSequence, []byte(seqTenants), u64(0)),
+			setJSON(tx, kindTenantGone, u64(number), tombstone{Tenant: number, TenantID: "acme"}),
+			tx.Delete(keyspace.System, kindTenant, u64(number)),
+			tx.Delete(keyspace.System, kindTenantID, []byte("acme")),
+		)
+	}))
+	require.NoError(t, s.Close())
+	s, err := Open(Options{Dir: dir, Now: c.now, holdCleaner: true})
+	require.NoError(t, err)
+	defer s.Close()
+	requireWhole(t, s)
+	_, err = s.Enter(ctx, own, "acme", "main", PermQueryRun)
+	require.ErrorIs(t, err, ErrDenied)
+	_, err = s.Enter(ctx, admin(t, s), "acme", "main", PermQueryRun)
+	require.ErrorIs(t, err, ErrNoTenant)
+	_, err = s.Authenticate(ctx, Credential{APIKey: key.Secret})
+	require.Equal(t, ErrUnauthenticated, err)
+	swept(t, s)
+	counts := requireWhole(t, s)
+	require.Zero(t, counts.Keys)
+	require.Zero(t, counts.Unswept)
+}
+
+// Deleting a tenant ends its knowledge bases, keys and tokens before it is answered.
+func TestDeleteTenant(t *testing.T) {
+	s, _ := open(t, Options{})
+	found(t, s, "acme/a", "acme/b", "globex/a")
+	ctx, root := ctxOf(t), admin(t, s)
+	own, key := member(t, s, "acme", RoleAdmin), newKey(t, s, root, "acme", KeyInput{})
+	other := newKey(t, s, root, "globex", KeyInput{})
+	a, b := enter(t, s, own, "acme/a", PermDocumentCreate), enter(t, s, own, "acme/b", PermDocumentCreate)
+	told := map[SpaceID]bool{}
+	s.OnKBGone(func(id SpaceID) { told[id] = true })
+	require.ErrorIs(t, s.DeleteTenant(ctx, own, "acme"), ErrDenied)
+	require.NoError(t, s.DeleteTenant(ctx, root, "acme"))
+	require.Equal(t, map[SpaceID]bool{a.ID(): true, b.ID(): true}, told)
+	for _, space := range []*Space{a, b} {
+		require.ErrorIs(t, space.Commit(ctx, func(*Tx) error { return nil }), ErrKBGone)
+	}
+	_, err := s.Authenticate(ctx, Credential{APIKey: key.Secret})
+	require.Equal(t, ErrUnauthenticated, err)
+	signIn(t, s, other)
+	require.ErrorIs(t, s.DeleteTenant(ctx, root, "acme"), ErrNoTenant)
+	_, err = s.Tenant(ctx, own, "acme")
+	require.ErrorIs(t, err, ErrDenied)
+}

@@ -1,0 +1,26 @@
+// Package tenancy says who may see what, and is the only door to a knowledge base's
+// records.
+//
+// A request's credential becomes a Principal (auth.go: tokens in token.go, API keys in
+// key.go). A Principal opens a Space of one knowledge base with one permission
+// (Store.Enter in enter.go), and inside Space.View and Space.Commit a Tx reads and
+// writes records under relative keys (space.go). Accepted work comes back in through
+// Store.Resume with the permission it was accepted with (job.go), work nobody asked for
+// through Store.Maintain. There is no other way: no exported method or field leads from
+// a Space to the database, to a prefix or to another Space, and a test walks them all.
+//
+// Rights are decided in one function, Principal.holds, over the matrix in
+// permission.go. They are asked first, what exists second: a stranger cannot tell a
+// foreign tenant from one that was never there.
+//
+// The catalogue of tenants (tenant.go), knowledge bases (kb.go) and keys lives in the
+// system namespace, laid out in records.go; catalogue.go keeps what every request asks
+// for in memory. Each change and its audit record (trail.go, package audit) are one
+// transaction. A knowledge base dies in a fixed order, in delete.go; check.go verifies
+// that everything adds up. Secrets are made and judged in secret.go.
+//
+// What belongs here and is not here yet: accounts and members (a credential beside
+// tokens and keys: auth.go), several verify keys named by kid (verifyToken), quotas
+// beyond the number of knowledge bases (Quota), rate limits, retention and signed
+// checkpoints of the audit chains.
+package tenancy
