@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"alcove/tenancy/keyspace"
 )
 
 // The matrix as the design has it, cell by cell.
@@ -216,6 +219,35 @@ func TestEnter_SystemAdminIsRecorded(t *testing.T) {
 		"user:root tenant_created ", "user:root kb_created ", "user:root system_access query:run",
 		"user:root system_access document:create", "user:root document_deleted ",
 	}, acts)
+}
+
+// On a full disk writes are refused and everything else goes on: an admin gets in with a
+// fresh token, and maintenance can look.
+func TestFullDisk_ReadsGoOn(t *testing.T) {
+	var free atomic.Uint64
+	free.Store(1 << 40)
+	s, _ := open(t, Options{Dir: t.TempDir(), Keyspace: keyspace.Options{FreeBytes: func(string) (uint64, error) { return free.Load(), nil }}})
+	found(t, s, "acme/main")
+	root := admin(t, s)
+	space := enter(t, s, root, "acme/main", PermDocumentCreate)
+	put(t, space, "k", "v")
+	free.Store(1 << 20)
+	ctx := ctxOf(t)
+	require.ErrorIs(t, space.Commit(ctx, func(tx *Tx) error { return tx.Set('D', []byte("l"), nil) }), ErrDiskFull)
+	_, err := s.CreateKB(ctx, root, "acme", KBInput{ID: "more", Name: "more"})
+	require.ErrorIs(t, err, ErrDiskFull)
+	require.ErrorIs(t, s.DeleteKB(ctx, root, "acme", "main"), ErrDiskFull)
+	late := holder(t, s, TokenRequest{System: true, CLI: true})
+	got, err := get(t, enter(t, s, late, "acme/main", PermQueryRun), "k")
+	require.NoError(t, err)
+	require.Equal(t, "v", got)
+	_, err = s.KB(ctx, root, "acme", "more")
+	require.ErrorIs(t, err, ErrNoKB, "the catalogue in memory says what the store says")
+	_, err = s.Maintain(ctx, "look", "acme", "main")
+	require.NoError(t, err)
+	free.Store(1 << 40)
+	_, err = s.CreateKB(ctx, root, "acme", KBInput{ID: "more", Name: "more"})
+	require.NoError(t, err)
 }
 
 func BenchmarkEnter(b *testing.B) {
