@@ -1,0 +1,179 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"alcove/engine"
+	"alcove/engine/enginetest"
+)
+
+// profiled is a served embedder that notes each text it embeds by the first
+// line: a name, or keywords and the first name of a relation.
+type profiled struct {
+	served
+	texts []string
+}
+
+func (p *profiled) Embed(ctx context.Context, texts []string) ([][]float32, error) {
+	for _, t := range texts {
+		p.texts = append(p.texts, strings.Split(t, "\n")[0])
+	}
+	return p.served.Embed(ctx, texts)
+}
+
+func (p *profiled) taken() []string {
+	t := p.texts
+	p.texts = nil
+	return t
+}
+
+// Profile vectors follow what documents say: made after a commit, only for what
+// changed, gone with what they are of, and paid for once.
+func TestProfiles_FollowTheDocuments(t *testing.T) {
+	emb := &profiled{served: served{&enginetest.Embedder{}}}
+	chat := &enginetest.Chatter{Reply: func(engine.ChatRequest) (string, error) { return "{}", nil }}
+	v := enginetest.New(t, engine.Options{Embedder: emb, Extractor: &byLines{}, Workers: 1, Chatter: chat})
+	s := space(v, "k")
+	counts := func(entities, relations int) {
+		t.Helper()
+		e, r, stale, err := engine.SearchedProfiles(v.Engine, s)
+		require.NoError(t, err)
+		require.Equal(t, []int{entities, relations, 0}, []int{e, r, stale})
+		n, err := engine.StoredProfiles(s)
+		require.NoError(t, err)
+		require.Equal(t, entities+relations, n)
+	}
+	a := "entity|Ada|person|wrote\nentity|Babbage|person|built\nrelation|Ada|Babbage|letters|She wrote to him.|1\n"
+	b := "entity|Babbage|person|answered\nentity|London|place|a town\n"
+	v.Add("k", "a", a)
+	v.Wait()
+	require.Equal(t, []string{"entity|Ada|person|wrote", "Ada", "Babbage", "letters\tAda"}, emb.taken())
+	counts(2, 1)
+
+	v.Add("k", "b", b)
+	v.Wait()
+	require.Equal(t, []string{"entity|Babbage|person|answered", "Babbage", "London"}, emb.taken(), "Ada did not change")
+	counts(3, 1)
+
+	v.Restart()
+	v.Wait()
+	counts(3, 1)
+	require.Empty(t, emb.taken(), "all was in the store")
+
+	d, err := v.KB("k").QueryData(ctx, engine.Query{Query: "Who built?", Mode: engine.ModeGlobal, HLKeywords: []string{"letters", "She wrote to him"}})
+	require.NoError(t, err)
+	require.Len(t, d.Data.Relationships, 1)
+	require.Positive(t, d.Data.Relationships[0].Score)
+	emb.taken()
+
+	calls := chat.Calls()
+	_, err = v.KB("k").Delete(ctx, []string{"a"}, false)
+	require.NoError(t, err)
+	v.Wait()
+	require.Equal(t, calls, chat.Calls())
+	require.Equal(t, []string{"Babbage"}, emb.taken())
+	counts(2, 0)
+
+	// What comes back in the same batch as its old vector goes is not lost.
+	v.Add("k", "a", a)
+	_, err = v.KB("k").Delete(ctx, []string{"b"}, false)
+	require.NoError(t, err)
+	v.Wait()
+	counts(2, 1)
+	emb.taken()
+	v.Restart()
+	v.Wait()
+	counts(2, 1)
+	require.Empty(t, emb.taken())
+
+	_, err = v.KB("k").Delete(ctx, []string{"a"}, false)
+	require.NoError(t, err)
+	v.Wait()
+	require.Empty(t, emb.taken())
+	counts(0, 0)
+}
+
+// A vector whose words have changed is not searched while the new one is being made.
+func TestProfiles_StaleIsNotSearched(t *testing.T) {
+	gate := enginetest.NewGate()
+	emb := &enginetest.Embedder{}
+	v := enginetest.New(t, engine.Options{Embedder: served{emb}, Extractor: &byLines{}, Workers: 1})
+	v.Add("k", "a", "entity|Ada|person|wrote letters\nentity|Babbage|person|built engines\n")
+	v.Wait()
+	emb.Before = func(ctx context.Context, n int, asked string) error {
+		if strings.HasPrefix(asked, "Ada\n") {
+			return gate.Hold(ctx, n, asked)
+		}
+		return nil
+	}
+	v.Add("k", "b", "entity|Ada|person|sailed ships\n")
+	gate.Arrived()
+	e, _, stale, err := engine.SearchedProfiles(v.Engine, space(v, "k"))
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 1}, []int{e, stale}, "Babbage's is, Ada's is not")
+	d, err := v.KB("k").QueryData(ctx, engine.Query{Query: "Who is Ada?", Mode: engine.ModeLocal, LLKeywords: []string{"Ada"}})
+	require.NoError(t, err)
+	require.Equal(t, "Ada", d.Data.Entities[0].EntityName, "found by name")
+	require.Contains(t, d.Data.Entities[0].Description, "sailed ships")
+	gate.Open()
+	v.Wait()
+	e, _, stale, err = engine.SearchedProfiles(v.Engine, space(v, "k"))
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 0}, []int{e, stale})
+}
+
+// Changes of many workers while profiles are being made embed each name's last
+// words and no more than once a change.
+func TestProfiles_OneJobAtATime(t *testing.T) {
+	gate := enginetest.NewGate()
+	emb := &enginetest.Embedder{}
+	emb.Before = func(ctx context.Context, n int, asked string) error {
+		if strings.HasPrefix(asked, "Ada\n") {
+			return gate.Hold(ctx, n, asked)
+		}
+		return nil
+	}
+	v := enginetest.New(t, engine.Options{Embedder: served{emb}, Extractor: &byLines{}, Workers: 4})
+	v.Add("k", "a", "entity|Ada|person|wrote\n")
+	gate.Arrived()
+	for i := range 10 {
+		v.Add("k", fmt.Sprint("d", i), fmt.Sprintf("entity|Name%d|person|wrote\n", i))
+	}
+	gate.Open()
+	v.Wait()
+	seen := map[string]int{}
+	for _, call := range emb.Asked() {
+		for line := range strings.SplitSeq(call, "\n") {
+			seen[line]++
+		}
+	}
+	require.Equal(t, 1, seen["Ada"])
+	for i := range 10 {
+		require.Equal(t, 1, seen[fmt.Sprint("Name", i)])
+	}
+	e, _, stale, err := engine.SearchedProfiles(v.Engine, space(v, "k"))
+	require.NoError(t, err)
+	require.Equal(t, []int{11, 0}, []int{e, stale})
+}
+
+// A profile that the model refuses for good holds nothing up.
+func TestProfiles_TooLong(t *testing.T) {
+	emb := &enginetest.Embedder{}
+	emb.Before = func(_ context.Context, _ int, asked string) error {
+		if strings.Contains(asked, "Babbage\n") {
+			return engine.ErrPromptTooLong
+		}
+		return nil
+	}
+	v := enginetest.New(t, engine.Options{Embedder: served{emb}, Extractor: &byLines{}, Workers: 1})
+	v.Add("k", "a", "entity|Ada|person|wrote\nentity|Babbage|person|built\nentity|London|place|a town\n")
+	v.Wait()
+	e, _, stale, err := engine.SearchedProfiles(v.Engine, space(v, "k"))
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 0}, []int{e, stale})
+}

@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// fuse against the sum written out.
+func TestFuse(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		channels := make([]channel, r.IntN(4))
+		for i := range channels {
+			channels[i].weight = []float64{1, 0.5, 0.02}[r.IntN(3)]
+			for _, id := range r.Perm(12)[:r.IntN(12)] {
+				channels[i].ids = append(channels[i].ids, uint32(id))
+			}
+		}
+		got := fuse(channels, byID)
+		var want []scored
+		for id := range uint32(12) {
+			s, in := 0.0, false
+			for _, c := range channels {
+				if i := slices.Index(c.ids, id); i >= 0 {
+					s, in = s+c.weight/float64(60+i+1), true
+				}
+			}
+			if in {
+				want = append(want, scored{ID: id, Score: s})
+			}
+		}
+		slices.SortStableFunc(want, func(a, b scored) int {
+			switch {
+			case a.Score > b.Score:
+				return -1
+			case a.Score < b.Score:
+				return 1
+			}
+			return 0
+		})
+		require.Len(t, got, len(want))
+		for i := range want {
+			require.Equal(t, want[i], got[i])
+		}
+	}
+}
+
+func TestRoundRobin(t *testing.T) {
+	for _, x := range []struct {
+		name string
+		in   [][]int
+		want []int
+	}{
+		{"none", nil, nil},
+		{"one", [][]int{{3, 1, 2}}, []int{3, 1, 2}},
+		{"two in turn", [][]int{{1, 3, 5}, {2, 4, 6}}, []int{1, 2, 3, 4, 5, 6}},
+		{"the longer goes on alone", [][]int{{1}, {2, 3, 4}}, []int{1, 2, 3, 4}},
+		{"the first of two is kept", [][]int{{1, 2}, {2, 1, 9}}, []int{1, 2, 9}},
+		{"a repeat gives its turn up", [][]int{{1, 2, 3}, {1, 7}}, []int{1, 2, 7, 3}},
+		{"three", [][]int{{1, 4}, {2}, {3, 4, 5}}, []int{1, 2, 3, 4, 5}},
+		{"empty among them", [][]int{{}, {1}, {}}, []int{1}},
+	} {
+		t.Run(x.name, func(t *testing.T) { require.Equal(t, x.want, roundRobin(x.in...)) })
+	}
+}
+
+// fitTokens against counting everything.
+func TestFitTokens(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	words := []string{"Ada", " wrote", " notes", " über", " 小説", "{\"a\":1}", "\n", " engine", "xyzzyq"}
+	for range 500 {
+		lines := make([]string, r.IntN(8))
+		for i := range lines {
+			var b strings.Builder
+			for range r.IntN(12) {
+				b.WriteString(words[r.IntN(len(words))])
+			}
+			lines[i] = b.String()
+		}
+		budget := 1 + r.IntN(60)
+		n, left := 0, budget
+		for n < len(lines) && countTokens(lines[n]) <= left {
+			left -= countTokens(lines[n])
+			n++
+		}
+		require.Equal(t, lines[:n], fitTokens(lines, budget), "%q in %d", lines, budget)
+	}
+}
+
+// bestN against sorting.
+func TestBestN(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 300 {
+		list := r.Perm(r.IntN(50))
+		n := r.IntN(60)
+		want := slices.Clone(list)
+		slices.Sort(want)
+		want = want[:min(n, len(want))]
+		require.Equal(t, want, bestN(list, n, func(a, b int) bool { return a < b }))
+	}
+}
+
+// Two lists in turn; an entity that both found has the score of the first.
+func TestMergeScored(t *testing.T) {
+	a := []scored{{ID: 1, Score: 5}, {ID: 2, Score: 4}}
+	b := []scored{{ID: 2, Score: 9}, {ID: 3, Score: 1}}
+	require.Equal(t, []scored{{ID: 1, Score: 5}, {ID: 2, Score: 4}, {ID: 3, Score: 1}}, mergeScored(a, b))
+	require.Empty(t, mergeScored(nil, nil))
+}
+
+// A snippet is a piece of its text that begins with the sentence asked for.
+func FuzzSnippet(f *testing.F) {
+	f.Add(strings.Repeat("Nothing is said here of anything at all. ", 8)+"Ada wrote to Babbage in 1843. "+strings.Repeat("More follows. ", 9), "Who wrote to Babbage?")
+	f.Add(strings.Repeat("小説を書いた。", 60), "小説")
+	f.Add(strings.Repeat("... ", 100), "x")
+	f.Add(strings.Repeat("\xff", 300), "\xff")
+	f.Fuzz(func(t *testing.T, text, query string) {
+		s := snippet(text, contentStems(query))
+		require.Contains(t, text, s)
+		require.LessOrEqual(t, len(s), snippetBytes)
+	})
+}
+
+func TestSnippet_BestSentence(t *testing.T) {
+	text := strings.Repeat("Nothing is said here of anything at all. ", 8) + "Ada wrote to Babbage in 1843. " + strings.Repeat("More follows. ", 9)
+	require.True(t, strings.HasPrefix(snippet(text, contentStems("Who wrote to Babbage?")), "Ada wrote to Babbage in 1843. More follows."))
+}
