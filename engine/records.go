@@ -263,8 +263,10 @@ func (c *contribution) encode() []byte {
 	return append(b, body...)
 }
 
+// decodeContribution reads what encode wrote. Its strings share one memory: who
+// keeps one for long clones it.
 func decodeContribution(b []byte) (c contribution, err error) {
-	r := reader{b: b}
+	r := reader{b: b, text: string(b)}
 	r.version()
 	table := make([]string, r.count(1))
 	for i := range table {
@@ -326,8 +328,9 @@ func appendString(b []byte, s string) []byte {
 // reader takes a record apart; the first fault stays in err and everything
 // after it reads as zero, so that a caller checks once.
 type reader struct {
-	b   []byte
-	err error
+	b    []byte
+	text string // the whole record, for strings to be pieces of; "" copies each
+	err  error
 }
 
 func (r *reader) fail(format string, a ...any) {
@@ -372,7 +375,12 @@ func (r *reader) string() string {
 		r.fail("string of %d bytes in %d", n, len(r.b))
 		return ""
 	}
-	s := string(r.b[:n])
+	var s string
+	if at := len(r.text) - len(r.b); at >= 0 {
+		s = r.text[at : at+n]
+	} else {
+		s = string(r.b[:n])
+	}
 	r.b = r.b[n:]
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 
 	"alcove/graph"
@@ -238,6 +239,7 @@ func (r *resident) intern(s string) uint32 {
 			i = uint32(len(r.surface))
 			r.surface = append(r.surface, surface{})
 		}
+		s = strings.Clone(s)
 		r.surfaces[s] = i
 		r.surface[i].text = s
 		r.cost += surfaceBytes + int64(len(s))
