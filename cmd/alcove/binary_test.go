@@ -60,6 +60,8 @@ func run(t *testing.T, args ...string) (string, error) {
 
 // The demo prints an answer that cites the handbook, and leaves nothing behind.
 func TestDemo_AnswersWithCitations(t *testing.T) {
+	_, err := binary() // built before TMPDIR changes: it outlives this test
+	require.NoError(t, err)
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	out, err := run(t, "demo")
