@@ -242,9 +242,14 @@ func prepare(x raw, title string) (p preparedChunk, err error) {
 	if p.said, err = decodeContribution(x.say); err != nil {
 		return p, err
 	}
-	var names []string
-	for _, e := range p.said.Entities {
-		names = append(names, e.Name)
+	names := make([]string, len(p.said.Entities))
+	p.entities = make([]string, len(p.said.Entities))
+	for i, e := range p.said.Entities {
+		names[i], p.entities[i] = e.Name, EntityID(e.Name)
+	}
+	p.ends = make([][2]string, len(p.said.Relations))
+	for i, x := range p.said.Relations {
+		p.ends[i] = [2]string{EntityID(x.Source), EntityID(x.Target)}
 	}
 	p.analysis = analyse(title, rec.Heading, rec.Text, names)
 	return p, nil

@@ -158,6 +158,9 @@ type preparedChunk struct {
 	vector     []float32
 	analysis   analysis
 	said       contribution
+	// Identities of the entities and of the ends of the relations in said.
+	entities []string
+	ends     [][2]string
 }
 
 type preparedDoc struct {
@@ -194,7 +197,7 @@ func (r *resident) apply(p preparedDoc) error {
 			return err
 		}
 		r.recall.add(id, c.analysis)
-		r.contribute(id, c.said)
+		r.contribute(id, &c)
 	}
 	return nil
 }
@@ -259,9 +262,9 @@ func (r *resident) release(i uint32) {
 	r.unused = append(r.unused, i)
 }
 
-// entity is the graph's id of a name, made when it is new.
-func (r *resident) entity(name string) uint32 {
-	id := r.graph.AddEntity(EntityID(name))
+// entity is the graph's id of an entity, made when it is new.
+func (r *resident) entity(identity string) uint32 {
+	id := r.graph.AddEntity(identity)
 	for int(id) >= len(r.entities) {
 		r.entities = append(r.entities, residentEntity{})
 		r.cost += 64
@@ -281,10 +284,10 @@ func (r *resident) entity(name string) uint32 {
 }
 
 // contribute adds what a chunk says to the graph.
-func (r *resident) contribute(chunk uint32, said contribution) {
+func (r *resident) contribute(chunk uint32, p *preparedChunk) {
 	c := &r.chunks[chunk]
-	mention := func(name, typ, desc string, record int) uint32 {
-		e := r.entity(name)
+	mention := func(identity, name, typ, desc string, record int) uint32 {
+		e := r.entity(identity)
 		m := chunkMention{entity: e, surface: r.intern(name), record: int32(record), print: print(typ, desc)}
 		c.mentions = append(c.mentions, m)
 		x := &r.entities[e]
@@ -294,22 +297,23 @@ func (r *resident) contribute(chunk uint32, said contribution) {
 		r.touchEntity(e)
 		return e
 	}
-	for i, e := range said.Entities {
-		if EntityID(e.Name) != "" {
-			mention(e.Name, e.Type, e.Description, i)
+	for i, e := range p.said.Entities {
+		if p.entities[i] != "" {
+			mention(p.entities[i], e.Name, e.Type, e.Description, i)
 		}
 	}
-	for record, x := range said.Relations {
-		a, b := EntityID(x.Source), EntityID(x.Target)
+	for record, x := range p.said.Relations {
+		a, b := p.ends[record][0], p.ends[record][1]
 		if a == "" || b == "" || a == b {
 			continue
 		}
 		// An end that no entity record names still is an entity (LightRAG: type UNKNOWN).
 		ends := [2]uint32{}
 		for i, name := range [2]string{x.Source, x.Target} {
-			id, ok := r.graph.Entity([2]string{a, b}[i])
+			identity := p.ends[record][i]
+			id, ok := r.graph.Entity(identity)
 			if !ok || !c.mentionsEntity(id) {
-				id = mention(name, "", x.Description, endOfRelation)
+				id = mention(identity, name, "", x.Description, endOfRelation)
 			}
 			ends[i] = id
 		}
