@@ -1,5 +1,3 @@
-// Command alcove serves many tenants their own knowledge bases from one data
-// folder. See README.md; `alcove help` lists the commands.
 package main
 
 import (

@@ -1,0 +1,43 @@
+// Package engine is LightRAG over a multi-tenant store: documents in, answers
+// out, and which knowledge bases are in memory meanwhile.
+//
+// An Engine takes a tenancy.Space, which somebody was allowed to enter, and hands
+// out a Reader or a KB; everything a caller can do is a method of these two. What
+// the outside must bring comes by Options: four small interfaces (model.go:
+// Chatter, Embedder, Extractor, Answerer) and a Parser. The engine's sub-rooms
+// implement them; the engine imports none of them.
+//
+// # In
+//
+// KB.Add and KB.Update check a call (input.go), decide what each document is
+// (accept.go, update.go), keep its bytes (spool.go) and commit document and job
+// at once. A worker (job.go, work*.go) parses, cuts (chunk*.go), embeds and
+// extracts, and shows the new version in one commit. KB.Delete (delete.go) takes
+// a version out of sight in one commit. The records are in records.go: documents,
+// chunks, vectors and contributions are ground state, everything else is derived.
+// A model's answer that was paid for is kept in answers.go.
+//
+// # Out
+//
+// Reader.read (load.go) pins a knowledge base in the pool (pool.go), brings the
+// copy in memory (resident.go) up to the generation of a fresh snapshot, and
+// hands both to a search, so that what is found in one is there in the other.
+// Reader.Query (ask.go) makes keywords and vectors, searches (retrieve.go, whose
+// channels are the walk in recall.go and walk.go, BM25, vectors, entities and
+// relations), folds contributions into profiles (profile.go), cuts to the token
+// budgets and numbers the references (evidence.go), and lets an Answerer write.
+// graphview.go shows the graph. Profiles get vectors of their own where the
+// embedder is a model (profiles.go).
+//
+// # Text
+//
+// words*.go, names.go, stem.go and analysis.go take a text apart for retrieval:
+// sentences, terms, names. tokens.go counts what a language model counts.
+// question.go and keywords.go read a question the same way.
+//
+// # Proof
+//
+// Dump writes the ground state in a canonical form: two knowledge bases with one
+// dump answer alike. Check verifies every invariant. Both back the tests that
+// insert, update and delete in random orders.
+package engine
