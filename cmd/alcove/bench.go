@@ -174,10 +174,10 @@ func benchIngest() *cobra.Command {
 				rows = append(rows, r)
 			}
 			return report(cmd, asJSON, rows, func(w io.Writer) {
-				fmt.Fprintln(w, "documents\tseconds\tdocs/s\tfirst/last 1000 s\tCPU s\tCPU ratio\taccept p50 ms\tp99 ms\tpeak RSS MB\tserver CPU s")
+				fmt.Fprintln(w, "documents\tseconds\tdocs/s\tfirst/last 1000 s\tCPU s\tCPU ratio\taccept p50 ms\tp99 ms\tpeak RSS MB\tserver CPU s\tfirst query ms\tsecond\tloaded RSS MB")
 				for _, r := range rows {
-					fmt.Fprintf(w, "%d\t%.2f\t%.0f\t%.2f/%.2f\t%.2f/%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\n", r.Documents, r.Seconds, r.PerSecond, r.First1000, r.Last1000,
-						r.FirstCPU, r.LastCPU, r.LastCPU/r.FirstCPU, r.AcceptP50, r.AcceptP99, float64(r.PeakRSSBytes)/1e6, r.CPUSeconds)
+					fmt.Fprintf(w, "%d\t%.2f\t%.0f\t%.2f/%.2f\t%.2f/%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\t%.0f\t%.1f\t%.0f\n", r.Documents, r.Seconds, r.PerSecond, r.First1000, r.Last1000,
+						r.FirstCPU, r.LastCPU, r.LastCPU/r.FirstCPU, r.AcceptP50, r.AcceptP99, float64(r.PeakRSSBytes)/1e6, r.CPUSeconds, r.FirstQuery, r.SecondQuery, float64(r.LoadedRSS)/1e6)
 				}
 			})
 		},
