@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"alcove/tenancy/keyspace"
@@ -165,6 +166,7 @@ func (s *Store) buryTenant(ctx context.Context, tenant uint64) (gone []uint64, e
 // so it can be stopped at any moment and goes on at the next start.
 type cleaner struct {
 	store  *Store
+	one    sync.Mutex // one cleaning at a time
 	wake   chan struct{}
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -216,6 +218,8 @@ func (c *cleaner) run(ctx context.Context) {
 
 // clean works off every tombstone there is.
 func (c *cleaner) clean(ctx context.Context) error {
+	c.one.Lock()
+	defer c.one.Unlock()
 	tenants, err := c.tombstones(ctx, kindTenantGone)
 	if err != nil {
 		return err

@@ -11,7 +11,8 @@ import (
 	"alcove/tenancy/keyspace"
 )
 
-// swept waits for the cleaner by doing its work here: it is the same code.
+// swept waits for the cleaner and does here what it has not done: it is the same code,
+// one at a time.
 func swept(t testing.TB, s *Store) {
 	t.Helper()
 	require.NoError(t, s.cleaner.clean(t.Context()))
