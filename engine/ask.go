@@ -3,9 +3,12 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"alcove/index"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -114,6 +117,9 @@ func (a *asking) retrieve(ctx context.Context) error {
 		return err
 	}
 	ev, err := a.r.retrieve(ctx, a.p, &a.kw, vec, a.st)
+	if errors.Is(err, index.ErrDimension) {
+		return fmt.Errorf("%w: %s gives vectors of another length now: %w", ErrEmbeddingPinned, a.r.eng.o.Embedder.Model(), err)
+	}
 	if err != nil {
 		return err
 	}
@@ -138,7 +144,7 @@ func (a *asking) keywords(ctx context.Context) (Keywords, error) {
 		return kw, nil
 	}
 	var reply ChatReply
-	err := e.model(ctx, func() (err error) {
+	err := e.model(ctx, forQuery, func() (err error) {
 		reply, err = e.o.Chatter.Chat(ctx, keywordRequest(a.p.Query.Query), nil)
 		return err
 	})
@@ -146,7 +152,7 @@ func (a *asking) keywords(ctx context.Context) (Keywords, error) {
 		if ctx.Err() != nil {
 			return Keywords{}, ctx.Err()
 		}
-		a.down = a.down || errors.Is(err, ErrModelDown)
+		a.down = a.down || modelAway(err)
 		e.o.Logger.Warn("keyword step by rules", "error", err)
 		return Keywords{}, nil
 	}
@@ -160,7 +166,7 @@ func (a *asking) keywords(ctx context.Context) (Keywords, error) {
 
 // vectors embeds what the mode searches for in one call. A model server that
 // is down leaves the lexical and graph channels to answer.
-func (a *asking) vectors(ctx context.Context) (v searchVectors, err error) {
+func (a *asking) vectors(ctx context.Context) (v searchVectors, _ error) {
 	local, global, chunks, _ := a.p.wants()
 	e := a.r.eng
 	var texts []string
@@ -185,18 +191,9 @@ func (a *asking) vectors(ctx context.Context) (v searchVectors, err error) {
 	if len(texts) == 0 {
 		return v, nil
 	}
-	var vecs [][]float32
-	embed := func() (err error) {
-		vecs, err = e.o.Embedder.Embed(ctx, texts)
-		return err
-	}
-	if e.o.Embedder.Pure() {
-		err = embed()
-	} else {
-		err = e.model(ctx, embed)
-	}
+	vecs, err := e.embedTexts(ctx, forQuery, texts)
 	if err != nil {
-		if errors.Is(err, ErrModelDown) && ctx.Err() == nil {
+		if modelAway(err) && ctx.Err() == nil {
 			a.down = true
 			e.o.Logger.Warn("search without vectors", "error", err)
 			return searchVectors{}, nil
@@ -304,10 +301,9 @@ func (a *asking) write(ctx context.Context, ans *Answer) error {
 	if e.o.Chatter == nil {
 		err = answer()
 	} else {
-		err = e.model(ctx, answer)
+		err = e.model(ctx, forQuery, answer)
 	}
-	down := errors.Is(err, ErrModelDown) || errors.Is(err, ErrModelMissing)
-	if down && !streamed && ctx.Err() == nil && e.o.Fallback != nil && a.p.mode != ModeBypass {
+	if modelAway(err) && !streamed && ctx.Err() == nil && e.o.Fallback != nil && a.p.mode != ModeBypass {
 		// Retrieval still answers. A reply that broke off in the middle is an
 		// error instead: what was streamed cannot be taken back.
 		a.down = true

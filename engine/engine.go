@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,9 +50,9 @@ type Options struct {
 // questions. Safe for concurrent use.
 type Engine struct {
 	o            Options
-	queue        *queue        // accepted work, see job.go
-	pool         *pool         // open knowledge bases, see pool.go
-	models       chan struct{} // one place for each model call that may run at once
+	queue        *queue // accepted work, see job.go
+	pool         *pool  // open knowledge bases, see pool.go
+	models       places // for model calls at once
 	keywordCache *keywordCache
 }
 
@@ -63,7 +62,7 @@ func New(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine options: %w", err)
 	}
-	e := &Engine{o: o, models: make(chan struct{}, o.ModelConcurrency), keywordCache: newKeywordCache(o.KeywordCacheSize)}
+	e := &Engine{o: o, models: places{free: o.ModelConcurrency}, keywordCache: newKeywordCache(o.KeywordCacheSize)}
 	e.pool = newPool(e)
 	if e.queue, err = newQueue(e); err != nil {
 		return nil, fmt.Errorf("take up unfinished work: %w", err)
@@ -86,17 +85,6 @@ func (e *Engine) Close() error {
 // Sniff refuses a file that Add would refuse for its name or its bytes, as
 // Parser.Sniff does. Without bytes it tells an unread type from a read one.
 func (e *Engine) Sniff(name string, data []byte) error { return e.o.Parser.Sniff(name, data) }
-
-// model runs f in one of the places for model calls.
-func (e *Engine) model(ctx context.Context, f func() error) error {
-	select {
-	case e.models <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-e.models }()
-	return f()
-}
 
 func (o Options) withDefaults() (Options, error) {
 	switch {

@@ -45,6 +45,12 @@ var (
 	errSuperseded = errors.New("superseded")
 )
 
+// modelAway reports whether a model server cannot be had now: what needs it is
+// to be done without it or later.
+func modelAway(err error) bool {
+	return errors.Is(err, ErrModelDown) || errors.Is(err, ErrModelMissing)
+}
+
 // FieldError names the field of a request that was refused and why. It
 // unwraps to Err, which is ErrBadInput unless said otherwise.
 type FieldError struct {

@@ -100,7 +100,7 @@ func TestPool_KeepsWhatIsInUse(t *testing.T) {
 	letC()
 	_, letD := pin(t, v, "d")
 	defer letD()
-	again, letAgain = pin(t, v, "c")
+	_, letAgain = pin(t, v, "c")
 	defer letAgain()
 	require.EqualValues(t, 2, v.Stats().Open)
 	require.EqualValues(t, 4, v.Stats().Loads, "c was not loaded again")

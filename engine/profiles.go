@@ -220,7 +220,7 @@ func (e *Engine) profileJob(ctx context.Context, s *tenancy.Space, ref tenancy.J
 		return err
 	}
 	err := e.makeProfiles(ctx, s)
-	if errors.Is(err, ErrEmbeddingPinned) || errors.Is(err, ErrDamaged) {
+	if errors.Is(err, ErrEmbeddingPinned) || errors.Is(err, index.ErrDimension) || errors.Is(err, ErrDamaged) {
 		// Another try would fail as well, and hold up the tenant's other work. The
 		// next change of the base brings a job again.
 		e.o.Logger.Warn("profiles", "scope", s.KBID(), "error", err)
@@ -302,15 +302,8 @@ func (e *Engine) embedProfiles(ctx context.Context, tasks []profileTask) ([][]fl
 	for i, t := range tasks {
 		texts[i] = t.text
 	}
-	var vecs [][]float32
-	err := e.model(ctx, func() (err error) {
-		vecs, err = e.o.Embedder.Embed(ctx, texts)
-		if err == nil {
-			err = checkVectors(vecs, len(texts))
-		}
-		return err
-	})
-	if !errors.Is(err, ErrPromptTooLong) {
+	vecs, err := e.embedTexts(ctx, forWork, texts)
+	if err == nil || modelAway(err) || ctx.Err() != nil {
 		return vecs, err
 	}
 	if len(tasks) == 1 {

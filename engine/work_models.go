@@ -12,8 +12,8 @@ import (
 	"alcove/tenancy"
 )
 
-// make takes a group of chunks through the models: vectors in one call, then
-// what each chunk says, several at a time.
+// make takes a group of chunks through the models: what each chunk says, several
+// at a time, then vectors in one call.
 func (in *ingest) make(ctx context.Context, group []*chunkWork) error {
 	if in.known != nil {
 		err := in.space.View(ctx, func(tx *tenancy.Tx) error {
@@ -31,11 +31,13 @@ func (in *ingest) make(ctx context.Context, group []*chunkWork) error {
 			return err
 		}
 	}
-	if err := in.embed(ctx, group); err != nil {
-		return fmt.Errorf("embed: %w", err)
-	}
+	// Answers are stored one by one, vectors with the group: whoever is
+	// interrupted has lost no vectors while it still extracts.
 	if err := in.extract(ctx, group); err != nil {
 		return fmt.Errorf("extract: %w", err)
+	}
+	if err := in.embed(ctx, group); err != nil {
+		return fmt.Errorf("embed: %w", err)
 	}
 	for _, w := range group {
 		in.count(&w.said)
@@ -67,19 +69,9 @@ func (in *ingest) embed(ctx context.Context, group []*chunkWork) error {
 		return nil
 	}
 	var vectors [][]float32
-	call := func() (err error) {
-		defer recovered(&err, "embedding")
-		vectors, err = in.eng.o.Embedder.Embed(ctx, texts)
-		if err == nil {
-			err = checkVectors(vectors, len(texts))
-		}
+	err := in.try(ctx, func() (err error) {
+		vectors, err = in.eng.embedTexts(ctx, forWork, texts)
 		return err
-	}
-	err := in.try(ctx, func() error {
-		if in.eng.o.Embedder.Pure() {
-			return call() // no server to spare
-		}
-		return in.eng.model(ctx, call)
 	})
 	if err != nil {
 		return err
@@ -90,30 +82,10 @@ func (in *ingest) embed(ctx context.Context, group []*chunkWork) error {
 	return nil
 }
 
-// checkVectors refuses what no search could use.
-func checkVectors(vectors [][]float32, n int) error {
-	if len(vectors) != n {
-		return fmt.Errorf("the embedding model gave %d vectors for %d texts", len(vectors), n)
-	}
-	for i, v := range vectors {
-		if len(v) == 0 || len(v) != len(vectors[0]) {
-			return fmt.Errorf("the embedding model gave vectors of %d and %d numbers", len(vectors[0]), len(v))
-		}
-		var sum float64
-		for _, x := range v {
-			sum += float64(x) * float64(x)
-		}
-		if !(sum > 0) || math.IsInf(sum, 0) {
-			return fmt.Errorf("the embedding model gave vector %d with no direction", i)
-		}
-	}
-	return nil
-}
-
 func (in *ingest) extract(ctx context.Context, group []*chunkWork) error {
 	one := func(ctx context.Context, w *chunkWork) error {
 		return in.try(ctx, func() error {
-			return in.eng.model(ctx, func() (err error) {
+			return in.eng.model(ctx, forWork, func() (err error) {
 				defer recovered(&err, "extracting")
 				x, err := in.eng.o.Extractor.Extract(in.eng.withAnswers(ctx, in.space, in.v), Passage{
 					Title: in.title, Heading: w.rec.Heading, Text: w.rec.Text,

@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// leastPart is a text of so few bytes that no embedding model refuses it for
+// its length; one that does is refused for good.
+const leastPart = 64
+
+// embedTexts returns one vector for each text, in order. A text that is longer
+// than the window of the model is embedded in halves, again and again until they
+// fit, and its vector is the mean direction of its parts, each weighted by its
+// length: nothing of the text is left out, and the vector is a function of the
+// text alone, whatever it was sent together with. Errors are those of
+// Embedder.Embed; vectors that no search could use are one too.
+func (e *Engine) embedTexts(ctx context.Context, u urgency, texts []string) ([][]float32, error) {
+	if len(texts) == 0 {
+		return nil, nil
+	}
+	var vectors [][]float32
+	call := func() (err error) {
+		defer recovered(&err, "embedding")
+		vectors, err = e.o.Embedder.Embed(ctx, texts)
+		if err == nil {
+			err = checkVectors(vectors, len(texts))
+		}
+		return err
+	}
+	var err error
+	if e.o.Embedder.Pure() {
+		err = call() // no server to spare
+	} else {
+		err = e.model(ctx, u, call)
+	}
+	if !errors.Is(err, ErrPromptTooLong) {
+		return vectors, err
+	}
+	if len(texts) > 1 { // which one is it?
+		left, err := e.embedTexts(ctx, u, texts[:len(texts)/2])
+		if err != nil {
+			return nil, err
+		}
+		right, err := e.embedTexts(ctx, u, texts[len(texts)/2:])
+		return append(left, right...), err
+	}
+	if len(texts[0]) <= leastPart {
+		return nil, err
+	}
+	parts := halves(texts[0])
+	vectors, err = e.embedTexts(ctx, u, parts)
+	if err != nil {
+		return nil, err
+	}
+	v, err := meanDirection(vectors, parts)
+	return [][]float32{v}, err
+}
+
+// halves cuts a text near its middle: after white space if there is some in the
+// middle half of it, else between two runes. A half of white space is left out.
+func halves(s string) []string {
+	at := len(s) / 2
+	for at > 0 && !utf8.RuneStart(s[at]) {
+		at--
+	}
+	if i := strings.LastIndexFunc(s[len(s)/4:at], unicode.IsSpace); i >= 0 {
+		at = len(s)/4 + i
+	}
+	var out []string
+	for _, h := range []string{s[:at], s[at:]} {
+		if strings.TrimSpace(h) != "" {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// meanDirection is the unit vector of the sum of the directions of some
+// vectors, weighted by the length of their texts.
+func meanDirection(vectors [][]float32, texts []string) ([]float32, error) {
+	sum := make([]float64, len(vectors[0]))
+	for i, v := range vectors {
+		scale := float64(len(texts[i])) / length(v)
+		for j, x := range v {
+			sum[j] += float64(x) * scale
+		}
+	}
+	var n float64
+	for _, x := range sum {
+		n += x * x
+	}
+	n = math.Sqrt(n)
+	out := make([]float32, len(sum))
+	for j, x := range sum {
+		out[j] = float32(x / n)
+	}
+	if !(n > 0) {
+		return nil, errors.New("the parts of a long text have opposite vectors")
+	}
+	return out, nil
+}
+
+func length(v []float32) float64 {
+	var n float64
+	for _, x := range v {
+		n += float64(x) * float64(x)
+	}
+	return math.Sqrt(n)
+}
+
+// checkVectors refuses what no search could use.
+func checkVectors(vectors [][]float32, n int) error {
+	if len(vectors) != n {
+		return fmt.Errorf("the embedding model gave %d vectors for %d texts", len(vectors), n)
+	}
+	for i, v := range vectors {
+		if len(v) == 0 || len(v) != len(vectors[0]) {
+			return fmt.Errorf("the embedding model gave vectors of %d and %d numbers", len(vectors[0]), len(v))
+		}
+		if n := length(v); !(n > 0) || math.IsInf(n, 0) {
+			return fmt.Errorf("the embedding model gave vector %d with no direction", i)
+		}
+	}
+	return nil
+}
