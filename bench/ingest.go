@@ -36,17 +36,19 @@ type IngestOptions struct {
 // and of the server's processors, that the first and the last thousand took to
 // become visible.
 type IngestResult struct {
-	Documents    int     `json:"documents"`
-	Seconds      float64 `json:"seconds"`
-	PerSecond    float64 `json:"documents_per_second"`
-	First1000    float64 `json:"first_1000_seconds"`
-	Last1000     float64 `json:"last_1000_seconds"`
-	FirstCPU     float64 `json:"first_1000_cpu_seconds"` // of the server, while they became visible
-	LastCPU      float64 `json:"last_1000_cpu_seconds"`
-	AcceptP50    float64 `json:"accept_p50_ms"`
-	AcceptP99    float64 `json:"accept_p99_ms"`
-	PeakRSSBytes int64   `json:"peak_rss_bytes"`
-	CPUSeconds   float64 `json:"server_cpu_seconds"`
+	Documents int     `json:"documents"`
+	Seconds   float64 `json:"seconds"`
+	PerSecond float64 `json:"documents_per_second"`
+	First1000 float64 `json:"first_1000_seconds"`
+	Last1000  float64 `json:"last_1000_seconds"`
+	FirstCPU  float64 `json:"first_1000_cpu_seconds"` // of the server, while they became visible
+	LastCPU   float64 `json:"last_1000_cpu_seconds"`
+	// CPUByThousand is the same for each thousand in turn.
+	CPUByThousand []float64 `json:"cpu_seconds_by_thousand"`
+	AcceptP50     float64   `json:"accept_p50_ms"`
+	AcceptP99     float64   `json:"accept_p99_ms"`
+	PeakRSSBytes  int64     `json:"peak_rss_bytes"`
+	CPUSeconds    float64   `json:"server_cpu_seconds"`
 	// The first question loads the knowledge base: its time over REST in
 	// milliseconds, that of the second, and the resident set afterwards.
 	FirstQuery  float64 `json:"first_query_ms"`
@@ -161,6 +163,11 @@ func Ingest(ctx context.Context, o IngestOptions) (IngestResult, error) {
 	r.First1000, r.FirstCPU = at(min(1000, n))
 	last, lastCPU := at(max(0, n-1000))
 	r.Last1000, r.LastCPU = r.Seconds-last, r.CPUSeconds-lastCPU
+	for i := 1000; i <= n; i += 1000 {
+		_, before := at(i - 1000)
+		_, after := at(i)
+		r.CPUByThousand = append(r.CPUByThousand, after-before)
+	}
 	slices.Sort(times)
 	r.AcceptP50, r.AcceptP99 = quantile(times, 0.50), quantile(times, 0.99)
 	for _, into := range []*float64{&r.FirstQuery, &r.SecondQuery} {

@@ -88,6 +88,20 @@ func (s Set) Untitled() Set {
 	return out
 }
 
+// Copies returns the passages n times over, each time under other ids.
+func Copies(ps []Passage, n int) []Passage {
+	out := make([]Passage, 0, n*len(ps))
+	for i := range n {
+		for _, p := range ps {
+			if i > 0 {
+				p.ID = fmt.Sprintf("%s-%d", p.ID, i)
+			}
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 func readLines[T any](path string) ([]T, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -137,7 +137,7 @@ func benchIngest() *cobra.Command {
 	var data string
 	var o bench.IngestOptions
 	var asJSON bool
-	var repeat int
+	var repeat, copies int
 	c := &cobra.Command{
 		Use:   "ingest",
 		Short: "Documents a second over REST, memory, and whether the cost grows",
@@ -154,6 +154,7 @@ func benchIngest() *cobra.Command {
 					o.Passages = s.Passages
 				}
 			}
+			o.Passages = bench.Copies(o.Passages, copies)
 			var rows []bench.IngestResult
 			for range repeat {
 				s, stop, err := ownServer(cmd.Context())
@@ -185,6 +186,7 @@ func benchIngest() *cobra.Command {
 	c.Flags().StringVar(&data, "data", "../shared/data", "folder with qa/2wiki")
 	c.Flags().IntVar(&o.Clients, "clients", 8, "requests under way at once")
 	c.Flags().IntVar(&o.PerCall, "per-call", 1, "documents of one call")
+	c.Flags().IntVar(&copies, "copies", 1, "how often the passages are sent, each time under other ids")
 	c.Flags().IntVar(&repeat, "repeat", 1, "runs, each on a fresh server")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c

@@ -146,9 +146,9 @@ func machineMemory() int64 {
 }
 
 // Heap that a server needs beside its knowledge bases: Badger's memtables and
-// caches, and the buffers of flushes and compactions, which without a limit
-// grow to a gigabyte.
-const baseMemory = 320 << 20
+// caches, and its builders of tables, about 500 MB once a large ingest has used
+// them all. With less the collector never rests; without a limit it is a gigabyte.
+const baseMemory = 640 << 20
 
 // limitMemory keeps GOMEMLIMIT at what the open knowledge bases justify, so
 // that an idle server is small and a busy one is not starved. It does nothing

@@ -146,8 +146,10 @@ func openBadger(o Options) (b *badger.DB, err error) {
 		WithBlockCacheSize(o.BlockCacheBytes).
 		WithIndexCacheSize(o.IndexCacheBytes).
 		WithNumCompactors(2).
-		WithNumLevelZeroTables(3).
-		WithNumLevelZeroTablesStall(8).
+		// Badger's own figures. Starting a compaction at the third table, to open in
+		// less memory, rewrites the level below more often under ingest.
+		WithNumLevelZeroTables(5).
+		WithNumLevelZeroTablesStall(15).
 		WithValueLogFileSize(64 << 20).
 		WithValueThreshold(1 << 20).
 		WithCompression(options.Snappy).
