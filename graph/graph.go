@@ -202,12 +202,3 @@ func (g *Graph) find(src, tgt uint32, pred uint16) (uint32, bool) {
 	}
 	return 0, false
 }
-
-// before is the order of entities in every ranked answer: by degree, the
-// highest first, then by name.
-func (g *Graph) before(a, b uint32) bool {
-	if x, y := g.degree(a), g.degree(b); x != y {
-		return x > y
-	}
-	return g.nodes[a].name < g.nodes[b].name
-}

@@ -20,21 +20,21 @@ type Walk struct {
 // most maxNodes*maxFanout relations are returned. A limit below 1 lets nothing
 // through, except that depth 0 is the starts alone. Unknown and repeated starts
 // are passed over. It reads every link of each entity it goes through.
-func (g *Graph) KHop(start []uint32, depth, maxNodes, maxFanout int) Walk {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
+func (v View) KHop(start []uint32, depth, maxNodes, maxFanout int) Walk {
+	v.g.mu.RLock()
+	defer v.g.mu.RUnlock()
 	var w Walk
 	maxNodes = max(0, maxNodes)
 	seen := make(map[uint32]struct{}, min(maxNodes, 64))
 	level := make([]uint32, 0, 16)
 	for _, id := range start {
-		if _, dup := seen[id]; !dup && g.liveNode(id) {
+		if _, dup := seen[id]; !dup && v.has(id) {
 			seen[id] = struct{}{}
 			level = append(level, id)
 		}
 	}
 	for d := 0; len(level) > 0; d++ {
-		level = g.topNodes(level, maxNodes-len(w.Nodes), seen, &w.Truncated)
+		level = v.topNodes(level, maxNodes-len(w.Nodes), seen, &w.Truncated)
 		for _, id := range level {
 			w.Nodes = append(w.Nodes, id)
 			w.Depths = append(w.Depths, d)
@@ -42,15 +42,15 @@ func (g *Graph) KHop(start []uint32, depth, maxNodes, maxFanout int) Walk {
 		if d >= depth || w.Truncated && len(w.Nodes) >= maxNodes {
 			break
 		}
-		level = g.nextLevel(level, maxFanout, seen, &w.Truncated)
+		level = v.nextLevel(level, maxFanout, seen, &w.Truncated)
 	}
-	g.induced(&w, seen, maxNodes, maxFanout)
+	v.induced(&w, seen, maxNodes, maxFanout)
 	return w
 }
 
 // topNodes orders nodes and keeps the first n; the others leave seen.
-func (g *Graph) topNodes(nodes []uint32, n int, seen map[uint32]struct{}, truncated *bool) []uint32 {
-	slices.SortFunc(nodes, g.compareNodes)
+func (v View) topNodes(nodes []uint32, n int, seen map[uint32]struct{}, truncated *bool) []uint32 {
+	slices.SortFunc(nodes, v.compareNodes)
 	if len(nodes) <= n {
 		return nodes
 	}
@@ -61,26 +61,19 @@ func (g *Graph) topNodes(nodes []uint32, n int, seen map[uint32]struct{}, trunca
 	return nodes[:n]
 }
 
-func (g *Graph) compareNodes(a, b uint32) int {
-	if c := cmp.Compare(g.degree(b), g.degree(a)); c != 0 {
-		return c
-	}
-	return cmp.Compare(g.nodes[a].name, g.nodes[b].name)
-}
-
 // nextLevel collects the unseen neighbours of a level and marks them seen. The
 // fan-out of a node is cut among all that earlier levels left, not among what
 // its brothers left, so that the result does not depend on who is asked first.
-func (g *Graph) nextLevel(level []uint32, maxFanout int, seen map[uint32]struct{}, truncated *bool) []uint32 {
+func (v View) nextLevel(level []uint32, maxFanout int, seen map[uint32]struct{}, truncated *bool) []uint32 {
 	var next []uint32
 	taken := make(map[uint32]struct{})
 	var own []uint32
 	for _, id := range level {
-		n := &g.nodes[id]
+		n := &v.g.nodes[id]
 		if len(n.out)+len(n.in) <= maxFanout {
 			for _, list := range [2][]link{n.out, n.in} {
 				for _, l := range list {
-					if _, old := seen[l.to]; old {
+					if _, old := seen[l.to]; old || !v.counts(l.rel) {
 						continue
 					}
 					if _, dup := taken[l.to]; !dup {
@@ -94,7 +87,7 @@ func (g *Graph) nextLevel(level []uint32, maxFanout int, seen map[uint32]struct{
 		own = own[:0]
 		for _, list := range [2][]link{n.out, n.in} {
 			for _, l := range list {
-				if _, old := seen[l.to]; !old {
+				if _, old := seen[l.to]; !old && v.counts(l.rel) {
 					own = append(own, l.to)
 				}
 			}
@@ -103,7 +96,7 @@ func (g *Graph) nextLevel(level []uint32, maxFanout int, seen map[uint32]struct{
 		own = slices.Compact(own) // an entity related both ways is met twice
 		if len(own) > maxFanout {
 			*truncated = true
-			t := top{k: max(0, maxFanout), before: g.before}
+			t := top{k: max(0, maxFanout), before: v.before}
 			for _, to := range own {
 				t.push(to)
 			}
@@ -123,11 +116,12 @@ func (g *Graph) nextLevel(level []uint32, maxFanout int, seen map[uint32]struct{
 }
 
 // induced fills in the relations among the nodes, which are all that is in seen.
-func (g *Graph) induced(w *Walk, seen map[uint32]struct{}, maxNodes, maxFanout int) {
+func (v View) induced(w *Walk, seen map[uint32]struct{}, maxNodes, maxFanout int) {
+	g := v.g
 	for _, id := range w.Nodes {
 		n := &g.nodes[id]
 		for _, l := range n.out {
-			if _, ok := seen[l.to]; ok {
+			if _, ok := seen[l.to]; ok && v.counts(l.rel) {
 				w.Relations = append(w.Relations, l.rel)
 			}
 		}
@@ -160,21 +154,21 @@ func (g *Graph) compareEdges(a, b uint32) int {
 // It looks back from the end, a whole level of entities at a time, and gives up
 // when no path of at most maxDepth relations exists or when another level would
 // take it past maxVisited entities; found is then false.
-func (g *Graph) ShortestPath(from, to uint32, maxDepth, maxVisited int) (nodes, relations []uint32, found bool) {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	if !g.liveNode(from) || !g.liveNode(to) || maxDepth < 0 {
+func (v View) ShortestPath(from, to uint32, maxDepth, maxVisited int) (nodes, relations []uint32, found bool) {
+	v.g.mu.RLock()
+	defer v.g.mu.RUnlock()
+	if !v.has(from) || !v.has(to) || maxDepth < 0 {
 		return nil, nil, false
 	}
 	distance := map[uint32]int{to: 0}
 	level := []uint32{to}
 	d := 0
-	for from != to && !g.touches(from, distance) {
+	for from != to && !v.touches(from, distance) {
 		if d+2 > maxDepth {
 			return nil, nil, false
 		}
 		d++
-		if level = g.pathLevel(level, d, distance, maxVisited); len(level) == 0 {
+		if level = v.pathLevel(level, d, distance, maxVisited); len(level) == 0 {
 			return nil, nil, false
 		}
 	}
@@ -188,7 +182,7 @@ func (g *Graph) ShortestPath(from, to uint32, maxDepth, maxVisited int) (nodes, 
 	}
 	nodes = append(nodes, at)
 	for ; at != to; d-- {
-		next, rel := g.step(at, d-1, distance)
+		next, rel := v.step(at, d-1, distance)
 		nodes, relations = append(nodes, next), append(relations, rel)
 		at = next
 	}
@@ -197,10 +191,10 @@ func (g *Graph) ShortestPath(from, to uint32, maxDepth, maxVisited int) (nodes, 
 
 // touches says whether an entity has a neighbour among those reached. It is
 // asked after each level, so the neighbour is on the last one.
-func (g *Graph) touches(id uint32, distance map[uint32]int) bool {
-	for _, list := range [2][]link{g.nodes[id].out, g.nodes[id].in} {
+func (v View) touches(id uint32, distance map[uint32]int) bool {
+	for _, list := range [2][]link{v.g.nodes[id].out, v.g.nodes[id].in} {
 		for _, l := range list {
-			if _, ok := distance[l.to]; ok {
+			if _, ok := distance[l.to]; ok && v.counts(l.rel) {
 				return true
 			}
 		}
@@ -210,12 +204,12 @@ func (g *Graph) touches(id uint32, distance map[uint32]int) bool {
 
 // pathLevel reaches the next level, or none when it would pass maxVisited: a
 // level cut in the middle would depend on the order of the lists.
-func (g *Graph) pathLevel(level []uint32, d int, distance map[uint32]int, maxVisited int) []uint32 {
+func (v View) pathLevel(level []uint32, d int, distance map[uint32]int, maxVisited int) []uint32 {
 	var next []uint32
 	for _, id := range level {
-		for _, list := range [2][]link{g.nodes[id].out, g.nodes[id].in} {
+		for _, list := range [2][]link{v.g.nodes[id].out, v.g.nodes[id].in} {
 			for _, l := range list {
-				if _, old := distance[l.to]; old {
+				if _, old := distance[l.to]; old || !v.counts(l.rel) {
 					continue
 				}
 				if len(distance) >= maxVisited {
@@ -230,12 +224,13 @@ func (g *Graph) pathLevel(level []uint32, d int, distance map[uint32]int, maxVis
 }
 
 // step chooses the next entity of a path and the relation to it.
-func (g *Graph) step(at uint32, d int, distance map[uint32]int) (next, rel uint32) {
+func (v View) step(at uint32, d int, distance map[uint32]int) (next, rel uint32) {
+	g := v.g
 	next, rel = none, none
 	onward := false
 	for way, list := range [2][]link{g.nodes[at].out, g.nodes[at].in} {
 		for _, l := range list {
-			if x, ok := distance[l.to]; !ok || x != d {
+			if x, ok := distance[l.to]; !ok || x != d || !v.counts(l.rel) {
 				continue
 			}
 			if next != none && l.to != next && g.nodes[l.to].name > g.nodes[next].name {

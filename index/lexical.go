@@ -273,10 +273,7 @@ func (x *Lexical) Text(term uint32) string { return x.terms[term].text }
 func (x *Lexical) Frequency(term uint32) int { return len(x.terms[term].postings) }
 
 // IDF is BM25's inverse document frequency, ln(1 + (N-n+0.5)/(n+0.5)): never negative.
-func (x *Lexical) IDF(term uint32) float64 {
-	n := float64(len(x.terms[term].postings))
-	return math.Log(1 + (float64(x.live)-n+.5)/(n+.5))
-}
+func (x *Lexical) IDF(term uint32) float64 { return x.Whole().IDF(term) }
 
 // Postings returns the passages that hold a term, in no order that means
 // anything. The slice is the index's own and good until the next change.
@@ -328,22 +325,5 @@ func (x *Lexical) Search(terms []uint32, k int, keep func(uint32) bool, less fun
 
 // Score fills s with the BM25 scores of terms, as Search ranks by.
 func (x *Lexical) Score(s *Scores, terms []uint32, keep func(uint32) bool) {
-	s.reset(len(x.passages))
-	if x.live == 0 {
-		return
-	}
-	average := max(1, float64(x.length)/float64(x.live))
-	for i, t := range terms {
-		if slices.Contains(terms[:i], t) {
-			continue
-		}
-		weight := x.IDF(t) * (bm25K1 + 1)
-		for _, p := range x.terms[t].postings {
-			if keep != nil && !keep(p.ID) {
-				continue
-			}
-			count := float64(p.Count)
-			s.add(p.ID, weight*count/(count+bm25K1*(1-bm25B+bm25B*float64(x.passages[p.ID].length)/average)))
-		}
-	}
+	x.Whole().Score(s, terms, keep)
 }
