@@ -37,6 +37,7 @@ type kbEntry struct {
 	id       string
 	tenant   uint64
 	tenantID string
+	created  time.Time
 }
 
 type keyEntry struct {
@@ -178,7 +179,7 @@ func (r tenantRecord) entry(kbs map[string]*kbEntry) *tenantEntry {
 }
 
 func (r kbRecord) entry(tenant uint64) *kbEntry {
-	return &kbEntry{number: r.Number, id: r.KB.ID, tenant: tenant, tenantID: r.KB.TenantID}
+	return &kbEntry{number: r.Number, id: r.KB.ID, tenant: tenant, tenantID: r.KB.TenantID, created: r.KB.CreatedAt}
 }
 
 // refreshTenant copies what the store now says of a tenant. A tenant that is gone

@@ -33,7 +33,7 @@ func (s *Store) DeleteKB(ctx context.Context, p Principal, tenant, kb string) er
 		if err != nil {
 			return err
 		}
-		r, err := s.kbStill(tx, t, kb)
+		r, err := s.kbStill(tx, t, p, kb)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -202,4 +203,63 @@ func TestDeleteTenant(t *testing.T) {
 	require.ErrorIs(t, s.DeleteTenant(ctx, root, "acme"), ErrNoTenant)
 	_, err = s.Tenant(ctx, own, "acme")
 	require.ErrorIs(t, err, ErrDenied)
+}
+
+// A key or a token for a knowledge base that was deleted is worth nothing in a later one
+// of that id: it sees what it saw while there was none, and hands out no rights there.
+func TestDeleteKB_RightsEndWithIt(t *testing.T) {
+	dir := t.TempDir()
+	s, c := open(t, Options{Dir: dir})
+	found(t, s, "acme/main", "acme/side")
+	ctx, root := ctxOf(t), admin(t, s)
+	main := []string{"main"}
+	all := []Permission{PermTenantManage, PermKBAccess, PermKBManage, PermKBDelete, PermQueryRun}
+	limited := newKey(t, s, root, "acme", KeyInput{KBs: &[]string{"side", "main"}, Permissions: all})
+	whole := newKey(t, s, root, "acme", KeyInput{Permissions: all})
+	token, err := s.MintToken(TokenRequest{Subject: "ada", Tenant: "acme", Role: RoleAdmin, KBs: main})
+	require.NoError(t, err)
+	reach := func(s *Store, p Principal) (inMain error, listed []string) {
+		_, inMain = s.Enter(ctx, p, "acme", "main", PermQueryRun)
+		page, err := s.KBs(ctx, p, "acme", PageRequest{})
+		require.NoError(t, err)
+		for _, kb := range page.Items {
+			listed = append(listed, kb.ID)
+		}
+		return inMain, listed
+	}
+	inMain, listed := reach(s, signIn(t, s, limited))
+	require.NoError(t, inMain)
+	require.Equal(t, []string{"main", "side"}, listed)
+
+	require.NoError(t, s.DeleteKB(ctx, root, "acme", "main"))
+	c.add(time.Second)
+	found(t, s, "acme/main")
+	require.NoError(t, s.Close())
+	s, err = Open(Options{Dir: dir, Now: c.now})
+	require.NoError(t, err)
+	defer s.Close()
+	bearer, err := s.Authenticate(ctx, Credential{Bearer: token})
+	require.NoError(t, err)
+	for name, old := range map[string]Principal{"key": signIn(t, s, limited), "token": bearer} {
+		t.Run(name, func(t *testing.T) {
+			inMain, listed := reach(s, old)
+			require.ErrorIs(t, inMain, ErrNoKB)
+			require.NotContains(t, listed, "main")
+			_, err := s.KB(ctx, old, "acme", "main")
+			require.ErrorIs(t, err, ErrNoKB)
+			_, err = s.UpdateKB(ctx, old, "acme", "main", KBUpdate{})
+			require.ErrorIs(t, err, ErrNoKB)
+			require.ErrorIs(t, s.DeleteKB(ctx, old, "acme", "main"), ErrNoKB)
+			_, err = s.CreateKey(ctx, old, "acme", KeyInput{Name: "a key", KBs: &main, Permissions: []Permission{PermKBAccess}})
+			require.ErrorContains(t, err, "no such knowledge base")
+		})
+	}
+	for name, p := range map[string]Principal{
+		"a key for all": signIn(t, s, whole), "a new token": member(t, s, "acme", RoleViewer, "main"),
+		"a new key": signIn(t, s, newKey(t, s, admin(t, s), "acme", KeyInput{KBs: &main})),
+	} {
+		inMain, listed := reach(s, p)
+		require.NoError(t, inMain, name)
+		require.Contains(t, listed, "main", name)
+	}
 }

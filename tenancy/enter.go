@@ -13,7 +13,8 @@ import (
 // gets ErrDenied, the same and after the same work for a tenant of others whether it
 // exists or not; ErrNoTenant only a system admin, ErrNoKB only who would have been let
 // in, ErrTenantSuspended only the tenant's own callers and system admins. An id in
-// another spelling is ErrBadID.
+// another spelling is ErrBadID. A credential for a knowledge base that was deleted is
+// worth nothing in a later one of that id: there too it gets ErrNoKB.
 //
 // What a system admin enters is recorded in that tenant's chain: reading through a
 // queue, writing in the transaction that writes.
@@ -29,7 +30,7 @@ func (s *Store) Enter(ctx context.Context, p Principal, tenant, kb string, perm 
 		return nil, ErrTenantSuspended
 	}
 	k := s.cat.kb(t, kb)
-	if k == nil {
+	if k == nil || !p.means(k) {
 		return nil, ErrNoKB
 	}
 	space := s.space(k, perm, p.Name())

@@ -2,6 +2,7 @@ package tenancy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -130,10 +131,11 @@ func nameFree(tx *keyspace.Tx, tenant uint64, name string, self uint64) error {
 	return err
 }
 
-// kbStill reads a knowledge base inside a transaction; ErrNoKB if it is not there.
-func (s *Store) kbStill(tx *keyspace.Tx, t *tenantEntry, id string) (kbRecord, error) {
+// kbStill reads a knowledge base inside a transaction; ErrNoKB if it is not there, or
+// is a later one of that id than p was given rights to.
+func (s *Store) kbStill(tx *keyspace.Tx, t *tenantEntry, p Principal, id string) (kbRecord, error) {
 	r, err := kbByID(tx, t.number, id)
-	if isNotFound(err) {
+	if isNotFound(err) || err == nil && !p.means(r.entry(t.number)) {
 		err = ErrNoKB
 	}
 	return r, err
@@ -147,7 +149,7 @@ func (s *Store) KB(ctx context.Context, p Principal, tenant, kb string) (KB, err
 	}
 	var out KB
 	err = s.view(ctx, func(tx *keyspace.Tx) error {
-		r, err := s.kbStill(tx, t, kb)
+		r, err := s.kbStill(tx, t, p, kb)
 		if err != nil {
 			return err
 		}
@@ -196,7 +198,7 @@ func (s *Store) KBs(ctx context.Context, p Principal, tenant string, q PageReque
 			page.Total = r.Tenant.KBCount
 			ids, page.NextCursor, err = pageOf(tx, kindKBID, u64(t.number), q.Cursor, limit)
 		} else {
-			ids, err = p.existing(tx, t.number)
+			ids, err = s.existing(tx, t, p)
 			page.Total = len(ids)
 			from, found := slices.BinarySearch(ids, q.Cursor)
 			if found {
@@ -230,14 +232,13 @@ func (s *Store) KBs(ctx context.Context, p Principal, tenant string, q PageReque
 
 // existing returns those of the credential's knowledge bases that there are, in order.
 // A credential's list is short by its own limit.
-func (p Principal) existing(tx *keyspace.Tx, tenant uint64) (ids []string, err error) {
+func (s *Store) existing(tx *keyspace.Tx, t *tenantEntry, p Principal) (ids []string, err error) {
 	for _, id := range p.who.kbs {
-		n, err := number(tx, kindKBID, under(tenant, id))
-		if err != nil {
-			return nil, err
-		}
-		if n != 0 {
+		switch _, err := s.kbStill(tx, t, p, id); {
+		case err == nil:
 			ids = append(ids, id)
+		case !errors.Is(err, ErrNoKB):
+			return nil, err
 		}
 	}
 	return ids, nil
@@ -252,7 +253,7 @@ func (s *Store) UpdateKB(ctx context.Context, p Principal, tenant, kb string, in
 	}
 	var out KB
 	err = s.change(ctx, func(tx *keyspace.Tx) error {
-		r, err := s.kbStill(tx, t, kb)
+		r, err := s.kbStill(tx, t, p, kb)
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -103,14 +104,14 @@ func keyDigest(pepper []byte, id string, secret []byte) [sha256.Size]byte {
 // entry is the record as requests ask it.
 func (r keyRecord) entry() (*keyEntry, error) {
 	held, err := rightsFrom("permissions", r.Key.Permissions)
-	if err != nil || len(r.Digest) != sha256.Size {
+	if err != nil || len(r.Digest) != sha256.Size || len(r.KBs) != len(r.Key.KBs) || !slices.IsSorted(r.Key.KBs) {
 		return nil, fmt.Errorf("%w: key %s", ErrDamaged, r.Key.ID)
 	}
 	return &keyEntry{
 		tenant: r.Tenant, digest: [sha256.Size]byte(r.Digest), expires: r.Key.ExpiresAt,
 		who: &identity{
 			name: "key:" + r.Key.ID, tenant: r.Key.TenantID, rights: held, allKBs: r.Key.AllKBs,
-			kbs: slices.Sorted(slices.Values(r.Key.KBs)), expires: r.Key.ExpiresAt,
+			kbs: r.Key.KBs, numbers: r.KBs, expires: r.Key.ExpiresAt,
 		},
 	}, nil
 }
@@ -204,12 +205,16 @@ func (s *Store) CreateKey(ctx context.Context, p Principal, tenant string, in Ke
 		if err != nil {
 			return err
 		}
-		for _, id := range k.KBs {
-			if n, err := number(tx, kindKBID, under(t.number, id)); err != nil {
-				return err
-			} else if n == 0 {
+		kbs := make([]uint64, len(k.KBs))
+		for i, id := range k.KBs {
+			kb, err := s.kbStill(tx, t, p, id)
+			if errors.Is(err, ErrNoKB) {
 				return &FieldError{Field: "knowledge_base_ids", Message: "no such knowledge base: " + id}
 			}
+			if err != nil {
+				return err
+			}
+			kbs[i] = kb.Number
 		}
 		if r.Keys >= maxKeysOfTenant {
 			return &QuotaError{Quota: "api keys", Limit: maxKeysOfTenant}
@@ -217,7 +222,7 @@ func (s *Store) CreateKey(ctx context.Context, p Principal, tenant string, in Ke
 		r.Keys++
 		err = firstError(
 			setJSON(tx, kindTenant, u64(t.number), r),
-			setJSON(tx, kindKey, []byte(k.ID), keyRecord{Tenant: t.number, Digest: digest[:], Key: k}),
+			setJSON(tx, kindKey, []byte(k.ID), keyRecord{Tenant: t.number, Digest: digest[:], Key: k, KBs: kbs}),
 			tx.Set(keyspace.System, kindKeyOf, under(t.number, k.ID), nil),
 		)
 		if err != nil {

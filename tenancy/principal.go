@@ -24,8 +24,10 @@ type identity struct {
 	rights   rights
 	allKBs   bool
 	kbs      []string // sorted
+	// numbers are those of kbs, for keys: see means.
+	numbers []uint64
 	// issued is when a token was made, zero for keys: a token made before its
-	// tenant was is from an earlier tenant of that id.
+	// tenant or its knowledge base was is from an earlier one of that id.
 	issued  time.Time
 	jti     string
 	expires time.Time // of a token
@@ -117,6 +119,25 @@ func (p Principal) reaches(kb string) bool {
 	}
 	_, ok := slices.BinarySearch(p.who.kbs, kb)
 	return ok
+}
+
+// means reports whether the live knowledge base of an id in the credential's list is
+// the one that stood there when the credential was made, and not a later one of the
+// same id. It is asked once the right is decided: until then work must not depend on
+// what exists.
+func (p Principal) means(k *kbEntry) bool {
+	w := p.who
+	if w.system || w.allKBs {
+		return true
+	}
+	i, ok := slices.BinarySearch(w.kbs, k.id)
+	if !ok {
+		return false
+	}
+	if w.issued.IsZero() {
+		return w.numbers[i] == k.number
+	}
+	return w.issued.Unix() >= k.created.Unix()
 }
 
 // kbList reads a list of knowledge base ids as tokens and keys carry it: ["*"] is

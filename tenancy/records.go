@@ -57,6 +57,8 @@ type keyRecord struct {
 	Tenant uint64 `json:"tenant_number"`
 	Digest []byte `json:"digest"`
 	Key    Key    `json:"key"`
+	// KBs are the numbers of Key.KBs, entry by entry: an id can be given out again.
+	KBs []uint64 `json:"kb_numbers,omitempty"`
 }
 
 // tombstone is what remains of a tenant or a knowledge base that was deleted.
