@@ -262,7 +262,7 @@ func (c *change) pin(model string) error {
 		return nil
 	}
 	if c.st.Embedder != "" && c.st.Dim != 0 {
-		return fmt.Errorf("%w: made with %s (%d dimensions), the server is configured for %s", ErrEmbeddingPinned, c.st.Embedder, c.st.Dim, model)
+		return &PinnedError{Made: c.st.Embedder, MadeDim: c.st.Dim, Now: model}
 	}
 	c.st.Embedder = model
 	return nil

@@ -2,13 +2,9 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
-
-	"alcove/index"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -117,9 +113,6 @@ func (a *asking) retrieve(ctx context.Context) error {
 		return err
 	}
 	ev, err := a.r.retrieve(ctx, a.p, &a.kw, vec, a.st)
-	if errors.Is(err, index.ErrDimension) {
-		return fmt.Errorf("%w: %s gives vectors of another length now: %w", ErrEmbeddingPinned, a.r.eng.o.Embedder.Model(), err)
-	}
 	if err != nil {
 		return err
 	}

@@ -319,8 +319,8 @@ func (k *checker) chunks() error {
 			if err == nil && len(v) != k.state.Dim {
 				err = fmt.Errorf("has %d numbers, the base has %d", len(v), k.state.Dim)
 			}
-			if err == nil {
-				err = checkVectors([][]float32{v}, 1)
+			if err == nil && !directed(v) {
+				err = errors.New("has no direction")
 			}
 			return err
 		},

@@ -29,7 +29,7 @@ func (e *Engine) embedTexts(ctx context.Context, u urgency, texts []string) ([][
 		defer recovered(&err, "embedding")
 		vectors, err = e.o.Embedder.Embed(ctx, texts)
 		if err == nil {
-			err = checkVectors(vectors, len(texts))
+			err = checkVectors(e.o.Embedder.Model(), vectors, len(texts), 0)
 		}
 		return err
 	}
@@ -54,7 +54,13 @@ func (e *Engine) embedTexts(ctx context.Context, u urgency, texts []string) ([][
 		return nil, err
 	}
 	parts := halves(texts[0])
+	if len(parts) == 0 { // white space alone
+		return nil, err
+	}
 	vectors, err = e.embedTexts(ctx, u, parts)
+	if err == nil { // they may come from two calls
+		err = checkVectors(e.o.Embedder.Model(), vectors, len(parts), 0)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -62,15 +68,16 @@ func (e *Engine) embedTexts(ctx context.Context, u urgency, texts []string) ([][
 	return [][]float32{v}, err
 }
 
-// halves cuts a text near its middle: after white space if there is some in the
-// middle half of it, else between two runes. A half of white space is left out.
+// halves cuts a text near its middle: before white space if there is some in the
+// middle of it, so that a word keeps the space that a tokenizer reads with it,
+// else between two runes. A half of white space is left out.
 func halves(s string) []string {
-	at := len(s) / 2
-	for at > 0 && !utf8.RuneStart(s[at]) {
+	from, at := len(s)/4, len(s)/2
+	for at > from && !utf8.RuneStart(s[at]) {
 		at--
 	}
-	if i := strings.LastIndexFunc(s[len(s)/4:at], unicode.IsSpace); i >= 0 {
-		at = len(s)/4 + i
+	if i := strings.LastIndexFunc(s[from:at], unicode.IsSpace); i >= 0 {
+		at = from + i
 	}
 	var out []string
 	for _, h := range []string{s[:at], s[at:]} {
@@ -101,7 +108,7 @@ func meanDirection(vectors [][]float32, texts []string) ([]float32, error) {
 		out[j] = float32(x / n)
 	}
 	if !(n > 0) {
-		return nil, errors.New("the parts of a long text have opposite vectors")
+		return nil, fmt.Errorf("%w: the parts of a long text have opposite vectors", ErrModelRefused)
 	}
 	return out, nil
 }
@@ -114,17 +121,29 @@ func length(v []float32) float64 {
 	return math.Sqrt(n)
 }
 
-// checkVectors refuses what no search could use.
-func checkVectors(vectors [][]float32, n int) error {
-	if len(vectors) != n {
-		return fmt.Errorf("the embedding model gave %d vectors for %d texts", len(vectors), n)
+// directed reports whether v is finite and not all zero: it has a direction.
+func directed(v []float32) bool {
+	n := length(v)
+	return n > 0 && !math.IsInf(n, 0)
+}
+
+// checkVectors holds an embedder to the promise of Embedder.Embed: as many
+// vectors as texts, of dim numbers each (any, but the same, when dim is 0), each
+// with a direction. The error names the embedder and wraps ErrModelDown: it does
+// not do its work, and may when it is tried again.
+func checkVectors(from string, vectors [][]float32, texts, dim int) error {
+	if len(vectors) != texts {
+		return fmt.Errorf("%w: %s: %d vectors for %d texts", ErrModelDown, from, len(vectors), texts)
 	}
 	for i, v := range vectors {
-		if len(v) == 0 || len(v) != len(vectors[0]) {
-			return fmt.Errorf("the embedding model gave vectors of %d and %d numbers", len(vectors[0]), len(v))
+		if dim == 0 {
+			dim = len(v)
 		}
-		if n := length(v); !(n > 0) || math.IsInf(n, 0) {
-			return fmt.Errorf("the embedding model gave vector %d with no direction", i)
+		if len(v) != dim || dim == 0 {
+			return fmt.Errorf("%w: %s: vector %d has %d numbers instead of %d", ErrModelDown, from, i, len(v), dim)
+		}
+		if !directed(v) {
+			return fmt.Errorf("%w: %s: vector %d has no direction", ErrModelDown, from, i)
 		}
 	}
 	return nil

@@ -1,6 +1,9 @@
 package engine
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 var (
 	// ErrBadInput marks what a caller sent wrongly; a *FieldError names the
@@ -31,10 +34,13 @@ var (
 	ErrModelDown = errors.New("the model server is not available")
 	// ErrModelMissing says that the model server does not have the model.
 	ErrModelMissing = errors.New("the model server does not have the model")
+	// ErrModelRefused says that the model server will not do this request: another
+	// try would fail as well.
+	ErrModelRefused = errors.New("the model server refused the request")
 	// ErrPromptTooLong says that a prompt does not fit the model's context window.
 	ErrPromptTooLong = errors.New("the prompt does not fit the model's context window")
 	// ErrEmbeddingPinned says that the knowledge base was made with another
-	// embedding model or dimension.
+	// embedding model or dimension; a *PinnedError names both.
 	ErrEmbeddingPinned = errors.New("the knowledge base is pinned to another embedding model")
 	// ErrDamaged says that a knowledge base's records do not add up; the others go on.
 	ErrDamaged = errors.New("the knowledge base is damaged")
@@ -50,6 +56,31 @@ var (
 func modelAway(err error) bool {
 	return errors.Is(err, ErrModelDown) || errors.Is(err, ErrModelMissing)
 }
+
+// PinnedError names the embedding model that a knowledge base was made with and
+// the one that the server has now. A dimension of 0 is not known. It unwraps to
+// ErrEmbeddingPinned.
+type PinnedError struct {
+	Made    string
+	MadeDim int
+	Now     string
+	NowDim  int
+}
+
+// Error names both.
+func (e *PinnedError) Error() string {
+	return fmt.Sprintf("%v: it was made with %s, the server now has %s", ErrEmbeddingPinned, named(e.Made, e.MadeDim), named(e.Now, e.NowDim))
+}
+
+func named(model string, dim int) string {
+	if dim == 0 {
+		return model
+	}
+	return fmt.Sprintf("%s (%d dimensions)", model, dim)
+}
+
+// Unwrap returns ErrEmbeddingPinned.
+func (e *PinnedError) Unwrap() error { return ErrEmbeddingPinned }
 
 // FieldError names the field of a request that was refused and why. It
 // unwraps to Err, which is ErrBadInput unless said otherwise.

@@ -58,8 +58,7 @@ func (e *Engine) checkPinned(ctx context.Context, state kbState) error {
 		return nil
 	}
 	if m := e.o.Embedder.Model(); m != state.Embedder {
-		return fmt.Errorf("%w: made with %s (%d dimensions), the server is configured for %s",
-			ErrEmbeddingPinned, state.Embedder, state.Dim, m)
+		return &PinnedError{Made: state.Embedder, MadeDim: state.Dim, Now: m}
 	}
 	return nil
 }

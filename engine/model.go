@@ -11,8 +11,8 @@ type Chatter interface {
 	// error. A stream that ends without the server's own end mark is an error,
 	// never a short reply. Errors wrap ErrModelDown when the server could not
 	// be reached or gave up, ErrModelMissing when it does not have the model,
-	// and ErrPromptTooLong when the request does not fit the context window;
-	// nothing is ever cut silently.
+	// ErrPromptTooLong when the request does not fit the context window (nothing
+	// is ever cut silently), and ErrModelRefused when it will not do this request.
 	Chat(ctx context.Context, r ChatRequest, onDelta func(string) error) (ChatReply, error)
 	// Model is the name answers are marked with.
 	Model() string
@@ -48,14 +48,12 @@ type ChatReply struct {
 // Embedder turns texts into vectors. Implementations: ollama, openai, builtin.
 // Safe for concurrent use.
 type Embedder interface {
-	// Embed returns one vector of Dim numbers for each text, in order, each
+	// Embed returns one vector for each text, in order, all of one length, each
 	// finite and not all zero. The caller owns them. Errors are those of Chatter.
 	Embed(ctx context.Context, texts []string) ([][]float32, error)
 	// Model identifies the vectors: two embedders with one Model give
 	// comparable vectors. A knowledge base pins it at its first document.
 	Model() string
-	// Dim is the length of the vectors; it may call the server the first time.
-	Dim(ctx context.Context) (int, error)
 	// Pure says that vectors are a function of the text alone, made in this
 	// process in microseconds, so that none needs to be stored for a profile.
 	Pure() bool

@@ -220,7 +220,7 @@ func (e *Engine) profileJob(ctx context.Context, s *tenancy.Space, ref tenancy.J
 		return err
 	}
 	err := e.makeProfiles(ctx, s)
-	if errors.Is(err, ErrEmbeddingPinned) || errors.Is(err, index.ErrDimension) || errors.Is(err, ErrDamaged) {
+	if errors.Is(err, ErrEmbeddingPinned) || errors.Is(err, ErrDamaged) {
 		// Another try would fail as well, and hold up the tenant's other work. The
 		// next change of the base brings a job again.
 		e.o.Logger.Warn("profiles", "scope", s.KBID(), "error", err)
@@ -271,9 +271,16 @@ func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *residen
 		return fmt.Errorf("embed profiles: %w", err)
 	}
 	if err := s.Commit(ctx, func(tx *tenancy.Tx) error {
+		st, err := readState(tx)
+		if err != nil {
+			return err
+		}
 		for i, t := range tasks {
 			if vecs[i] == nil {
 				continue
+			}
+			if len(vecs[i]) != st.Dim {
+				return &PinnedError{Made: st.Embedder, MadeDim: st.Dim, Now: e.o.Embedder.Model(), NowDim: len(vecs[i])}
 			}
 			b := binary.BigEndian.AppendUint64(nil, t.print)
 			if err := tx.Set(kindProfile, profileKey(t.space.kind, t.name), append(b, encodeVector(vecs[i])...)); err != nil {
@@ -293,7 +300,8 @@ func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *residen
 }
 
 // embedProfiles returns a vector for each task, nil for a text that the model
-// refuses for good: it is found by halving the batch.
+// refuses for good: it is found by halving the batch. Any other fault is not the
+// text's and an error: the job is put off.
 func (e *Engine) embedProfiles(ctx context.Context, tasks []profileTask) ([][]float32, error) {
 	if len(tasks) == 0 {
 		return nil, nil
@@ -303,7 +311,8 @@ func (e *Engine) embedProfiles(ctx context.Context, tasks []profileTask) ([][]fl
 		texts[i] = t.text
 	}
 	vecs, err := e.embedTexts(ctx, forWork, texts)
-	if err == nil || modelAway(err) || ctx.Err() != nil {
+	refused := errors.Is(err, ErrPromptTooLong) || errors.Is(err, ErrModelRefused) || errors.Is(err, errPanicked)
+	if !refused || ctx.Err() != nil {
 		return vecs, err
 	}
 	if len(tasks) == 1 {

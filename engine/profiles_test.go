@@ -2,8 +2,10 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -161,19 +163,78 @@ func TestProfiles_OneJobAtATime(t *testing.T) {
 	require.Equal(t, []int{11, 0}, []int{e, stale})
 }
 
-// A profile that the model refuses for good holds nothing up.
-func TestProfiles_TooLong(t *testing.T) {
-	emb := &enginetest.Embedder{}
-	emb.Before = func(_ context.Context, _ int, asked string) error {
-		if strings.Contains(asked, "Babbage\n") {
-			return engine.ErrPromptTooLong
+// faulty is a served embedder whose calls with a profile of Babbage go wrong.
+type faulty struct {
+	served
+	wrong  func(vectors [][]float32) ([][]float32, error)
+	mended atomic.Bool
+	met    chan struct{} // one for each wrong call
+}
+
+func (f *faulty) Embed(ctx context.Context, texts []string) ([][]float32, error) {
+	v, err := f.served.Embed(ctx, texts)
+	for _, text := range texts {
+		if err == nil && !f.mended.Load() && strings.HasPrefix(text, "Babbage\n") {
+			f.met <- struct{}{}
+			return f.wrong(v)
 		}
-		return nil
 	}
-	v := enginetest.New(t, engine.Options{Embedder: served{emb}, Extractor: &byLines{}, Workers: 1})
-	v.Add("k", "a", "entity|Ada|person|wrote\nentity|Babbage|person|built\nentity|London|place|a town\n")
-	v.Wait()
-	e, _, stale, err := engine.SearchedProfiles(v.Engine, space(v, "k"))
-	require.NoError(t, err)
-	require.Equal(t, []int{2, 0}, []int{e, stale})
+	return v, err
+}
+
+// A text that the model refuses for good is left out and holds nothing up; any
+// other fault is the server's, and the whole batch waits for a better day.
+func TestProfiles_Faults(t *testing.T) {
+	type vectors = [][]float32
+	shorter := func(v vectors) (out vectors, _ error) {
+		for _, x := range v {
+			out = append(out, x[:8])
+		}
+		return out, nil
+	}
+	for name, c := range map[string]struct {
+		wrong  func(vectors) (vectors, error)
+		stored int  // profiles of three that are stored in spite of the fault
+		passes bool // the job is there for the next start
+	}{
+		"too long":          {func(vectors) (vectors, error) { return nil, engine.ErrPromptTooLong }, 2, false},
+		"refused":           {func(vectors) (vectors, error) { return nil, fmt.Errorf("%w: status 422", engine.ErrModelRefused) }, 2, false},
+		"a panic":           {func(vectors) (vectors, error) { panic("adapter") }, 2, false},
+		"down":              {func(vectors) (vectors, error) { return nil, engine.ErrModelDown }, 0, true},
+		"no model":          {func(vectors) (vectors, error) { return nil, engine.ErrModelMissing }, 0, true},
+		"a vector too few":  {func(v vectors) (vectors, error) { return v[1:], nil }, 0, true},
+		"an unknown fault":  {func(vectors) (vectors, error) { return nil, errors.New("strange") }, 0, true},
+		"no direction":      {func(v vectors) (vectors, error) { clear(v[0]); return v, nil }, 0, true},
+		"of another length": {shorter, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			emb := &faulty{served: served{&enginetest.Embedder{}}, wrong: c.wrong, met: make(chan struct{}, 100)}
+			v := enginetest.New(t, engine.Options{Embedder: emb, Extractor: &byLines{}, Workers: 1})
+			v.Add("k", "a", "entity|Ada|person|wrote\nentity|Babbage|person|built\nentity|London|place|a town\n")
+			if c.passes {
+				<-emb.met
+			} else {
+				v.Wait()
+			}
+			n, err := engine.StoredProfiles(space(v, "k"))
+			require.NoError(t, err)
+			require.Equal(t, c.stored, n)
+			if !c.passes {
+				e, _, stale, err := engine.SearchedProfiles(v.Engine, space(v, "k"))
+				require.NoError(t, err)
+				require.Equal(t, c.stored, e)
+				require.Equal(t, c.stored == 0, stale == 3, "what was refused is not asked for again")
+			}
+			emb.mended.Store(true)
+			v.Restart()
+			v.Wait()
+			n, err = engine.StoredProfiles(space(v, "k"))
+			require.NoError(t, err)
+			if c.passes {
+				require.Equal(t, 3, n)
+			} else {
+				require.Equal(t, c.stored, n, "no job is left that fails again and again")
+			}
+		})
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,14 +76,20 @@ func waitFor(ctx context.Context, d time.Duration) error {
 // tries again, and the words for its faults. Safe for concurrent use.
 type Remote struct {
 	o       RemoteOptions
+	kind    string
+	base    *url.URL
 	name    string // kind and host, without credentials
 	secrets []string
 }
 
-// NewRemote describes the server at base. Credentials in base and the secrets
-// never occur in an error of the Remote.
-func NewRemote(kind string, base *url.URL, o RemoteOptions, secrets ...string) *Remote {
-	r := &Remote{o: o.withDefaults(), name: kind + " at " + base.Host}
+// NewRemote describes the server at an http or https address. Credentials in the
+// address and the secrets never occur in an error of the Remote.
+func NewRemote(kind, address string, o RemoteOptions, secrets ...string) (*Remote, error) {
+	base, err := url.Parse(address)
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, fmt.Errorf("%s: the URL must be http://host:port or https://host, with the path where the server has one", kind) // not quoted: it may hold a password
+	}
+	r := &Remote{o: o.withDefaults(), kind: kind, base: base, name: kind + " at " + base.Host}
 	if base.User != nil {
 		if p, ok := base.User.Password(); ok {
 			secrets = append(secrets, p)
@@ -94,8 +101,11 @@ func NewRemote(kind string, base *url.URL, o RemoteOptions, secrets ...string) *
 			r.secrets = append(r.secrets, s)
 		}
 	}
-	return r
+	return r, nil
 }
+
+// Base is the address of the server.
+func (r *Remote) Base() *url.URL { return r.base }
 
 // Client returns an HTTP client over the Remote. It follows no redirect: a
 // prompt and a key are sent to the host that was configured and to no other.
@@ -208,8 +218,8 @@ const maxErrorText = 300
 
 // StatusError returns the error for an answer of an HTTP status with a message:
 // ErrModelMissing for 404, ErrPromptTooLong for 413 and for a 400 that speaks of
-// the context, ErrModelDown for 401, 403, 408, 429 and 5xx, and an error of no
-// class otherwise: the request itself was wrong.
+// the context, ErrModelDown for 401, 403, 408, 429 and 5xx, and ErrModelRefused
+// otherwise: the request itself was wrong.
 func (r *Remote) StatusError(status int, message string) error {
 	text := r.clean(message)
 	if text == "" {
@@ -224,7 +234,7 @@ func (r *Remote) StatusError(status int, message string) error {
 		status == http.StatusTooManyRequests, status >= 500:
 		return fmt.Errorf("%w: %s: status %d: %s", ErrModelDown, r.name, status, text)
 	}
-	return fmt.Errorf("%s refused the request: status %d: %s", r.name, status, text)
+	return fmt.Errorf("%w: %s: status %d: %s", ErrModelRefused, r.name, status, text)
 }
 
 func speaksOfContext(message string) bool {
@@ -294,41 +304,60 @@ func CheckPrompt(q ChatRequest, window int) error {
 	return nil
 }
 
-// CheckTexts refuses what no server makes a vector of: empty texts, which some
-// leave out of their answer so that the vectors shift.
-func CheckTexts(texts []string) error {
-	for i, s := range texts {
-		if strings.TrimSpace(s) == "" {
-			return fmt.Errorf("text %d of %d to embed is empty", i, len(texts))
-		}
-	}
-	return nil
+// EmbedderOptions are what an adapter of embeddings brings.
+type EmbedderOptions struct {
+	Model      string // as the server knows it
+	Batch      int    // 64 texts a request
+	Dimensions int    // that Request asks for; 0: the model's own
+	// Request sends some texts and returns their vectors in order. Its errors are
+	// in the Remote's words.
+	Request func(ctx context.Context, texts []string) ([][]float32, error)
 }
 
-// CheckVectors holds a server to the promise of Embedder.Embed: as many vectors
-// as texts, of dim numbers each (any, but the same, when dim is 0), finite and
-// not all zero. The error wraps ErrModelDown: the server does not do its work.
-func (r *Remote) CheckVectors(vectors [][]float32, texts, dim int) error {
-	if len(vectors) != texts {
-		return fmt.Errorf("%w: %s: %d vectors for %d texts", ErrModelDown, r.name, len(vectors), texts)
+// Embedder returns an Embedder over the server.
+func (r *Remote) Embedder(o EmbedderOptions) Embedder {
+	if o.Batch <= 0 {
+		o.Batch = 64
 	}
-	for i, v := range vectors {
-		if dim == 0 {
-			dim = len(v)
-		}
-		if len(v) != dim || dim == 0 {
-			return fmt.Errorf("%w: %s: vector %d has %d numbers instead of %d", ErrModelDown, r.name, i, len(v), dim)
-		}
-		zero := true
-		for _, x := range v {
-			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-				return fmt.Errorf("%w: %s: vector %d is not finite", ErrModelDown, r.name, i)
-			}
-			zero = zero && x == 0
-		}
-		if zero {
-			return fmt.Errorf("%w: %s: vector %d is all zero", ErrModelDown, r.name, i)
+	return &remoteEmbedder{r, o}
+}
+
+type remoteEmbedder struct {
+	r *Remote
+	o EmbedderOptions
+}
+
+// Model names the kind of server, the model and a length that was asked for.
+func (e *remoteEmbedder) Model() string {
+	if e.o.Dimensions > 0 {
+		return fmt.Sprintf("%s/%s@%d", e.r.kind, e.o.Model, e.o.Dimensions)
+	}
+	return e.r.kind + "/" + e.o.Model
+}
+
+// Pure reports false: vectors come from a server.
+func (e *remoteEmbedder) Pure() bool { return false }
+
+// Embed sends the texts in batches. Empty ones are refused: some servers leave
+// them out of their answer so that the vectors shift.
+func (e *remoteEmbedder) Embed(ctx context.Context, texts []string) ([][]float32, error) {
+	for i, s := range texts {
+		if strings.TrimSpace(s) == "" {
+			return nil, fmt.Errorf("%w: %s: text %d of %d to embed is empty", ErrModelRefused, e.r.name, i, len(texts))
 		}
 	}
-	return nil
+	out := make([][]float32, 0, len(texts))
+	dim := e.o.Dimensions
+	for batch := range slices.Chunk(texts, e.o.Batch) {
+		v, err := e.o.Request(ctx, batch)
+		if err == nil {
+			err = checkVectors(e.r.name, v, len(batch), dim)
+		}
+		if err != nil {
+			return nil, err
+		}
+		dim = len(v[0])
+		out = append(out, v...)
+	}
+	return out, nil
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"math"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -10,19 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRemote_CheckVectors(t *testing.T) {
-	r := NewRemote("x", &url.URL{Host: "h"}, RemoteOptions{})
-	nan, inf := float32(math.NaN()), float32(math.Inf(-1))
-	require.NoError(t, r.CheckVectors([][]float32{{0, 1}, {-1, 0}}, 2, 2))
-	require.NoError(t, r.CheckVectors(nil, 0, 0))
-	for _, bad := range [][][]float32{{{1, nan}}, {{inf, 1}}, {{0, 0}}, {{1}}, {{1, 2}, {1, 2}}, {}} {
-		require.ErrorIs(t, r.CheckVectors(bad, 1, 2), ErrModelDown)
-	}
-}
-
 func TestRemote_StatusError(t *testing.T) {
-	r := NewRemote("x", &url.URL{Host: "h", User: url.UserPassword("user1", "pass1")}, RemoteOptions{}, "key1", "ab")
-	err := r.StatusError(500, "user1 pass1\nkey1 ab \xff"+strings.Repeat("long ", 1000))
+	r, err := NewRemote("x", "http://user1:pass1@h", RemoteOptions{}, "key1", "ab")
+	require.NoError(t, err)
+	err = r.StatusError(500, "user1 pass1\nkey1 ab \xff"+strings.Repeat("long ", 1000))
 	require.ErrorIs(t, err, ErrModelDown)
 	require.Contains(t, err.Error(), "*** *** *** ab long")
 	require.Less(t, len(err.Error()), 2*maxErrorText)

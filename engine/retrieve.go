@@ -103,6 +103,9 @@ func (s stages) since(name string, t time.Time) {
 func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec searchVectors, st stages) (ev evidence, err error) {
 	err = r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
 		t := time.Now()
+		if err := r.eng.checkLength(res, vec); err != nil {
+			return err
+		}
 		s := &search{eng: r.eng, r: res, p: p, vec: vec, q: parseQuestion(res.recall, p.Query.Query, *r.eng.o.RelationGroups)}
 		if len(kw.High) == 0 && len(kw.Low) == 0 {
 			*kw = s.q.keywords()
@@ -119,6 +122,21 @@ func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec search
 		return err
 	})
 	return ev, err
+}
+
+// checkLength refuses vectors of another length than the base has: the server
+// gives others now under the same name.
+func (e *Engine) checkLength(res *resident, vec searchVectors) error {
+	if res.index.Chunks == nil {
+		return nil
+	}
+	dim, m := res.index.Chunks.Dim(), e.o.Embedder.Model()
+	for _, v := range [][]float32{vec.query, vec.low, vec.high} {
+		if len(v) != 0 && len(v) != dim {
+			return &PinnedError{Made: m, MadeDim: dim, Now: m, NowDim: len(v)}
+		}
+	}
+	return nil
 }
 
 // search is one search over a locked copy.

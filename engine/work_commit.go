@@ -46,7 +46,7 @@ func (in *ingest) store(c *change) error {
 		if dim := len(w.vector) / 4; c.st.Dim == 0 {
 			c.st.Dim = dim
 		} else if c.st.Dim != dim {
-			return fmt.Errorf("%w: made with %s (%d dimensions), the model now gives %d", ErrEmbeddingPinned, c.st.Embedder, c.st.Dim, dim)
+			return &PinnedError{Made: c.st.Embedder, MadeDim: c.st.Dim, Now: in.eng.o.Embedder.Model(), NowDim: dim}
 		}
 		key := in.v.key(w.ord)
 		for _, r := range []struct {

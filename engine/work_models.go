@@ -156,7 +156,7 @@ func (in *ingest) try(ctx context.Context, f func() error) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		for _, final := range []error{ErrModelMissing, ErrPromptTooLong, ErrNoModel, errSuperseded, errPanicked} {
+		for _, final := range []error{ErrModelMissing, ErrModelRefused, ErrPromptTooLong, ErrNoModel, errSuperseded, errPanicked} {
 			if errors.Is(err, final) {
 				return err
 			}

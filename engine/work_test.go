@@ -263,6 +263,8 @@ func TestWork_Failures(t *testing.T) {
 			return fmt.Errorf("%w: connection refused", engine.ErrModelDown)
 		case strings.Contains(asked, "Missing"):
 			return fmt.Errorf("%w: llama", engine.ErrModelMissing)
+		case strings.Contains(asked, "Refused"):
+			return fmt.Errorf("%w: status 422", engine.ErrModelRefused)
 		case strings.Contains(asked, "Down"):
 			return fmt.Errorf("%w: timeout", engine.ErrModelDown)
 		case strings.Contains(asked, "Panic"):
@@ -274,10 +276,10 @@ func TestWork_Failures(t *testing.T) {
 	v.Add("k", "flaky", "Flaky one.")
 	v.Wait()
 	require.Equal(t, 3, ex.Calls())
-	v.Add("k", "missing", "Missing one.", "down", "Down one.", "panic", "Panic one.", "parser", "panic in the parser", "fine", "Fine one.")
+	v.Add("k", "missing", "Missing one.", "refused", "Refused one.", "down", "Down one.", "panic", "Panic one.", "parser", "panic in the parser", "fine", "Fine one.")
 	v.Wait()
 	for id, says := range map[string]string{
-		"flaky": "", "fine": "", "missing": "llama", "down": "timeout", "panic": "internal error", "parser": "internal error while reading",
+		"flaky": "", "fine": "", "missing": "llama", "refused": "status 422", "down": "timeout", "panic": "internal error", "parser": "internal error while reading",
 	} {
 		d, err := v.KB("k").Document(ctx, id)
 		require.NoError(t, err)
@@ -288,10 +290,10 @@ func TestWork_Failures(t *testing.T) {
 		require.Equal(t, engine.StatusFailed, d.Status)
 		require.Contains(t, d.ErrorMsg, says)
 	}
-	require.Equal(t, 3+1+4+1+1, ex.Calls(), "only what may pass is tried again")
+	require.Equal(t, 3+1+1+4+1+1, ex.Calls(), "only what may pass is tried again")
 	failed, err := v.KB("k").Documents(ctx, engine.DocumentsRequest{Status: engine.StatusFailed})
 	require.NoError(t, err)
-	require.Len(t, failed.Documents, 4)
+	require.Len(t, failed.Documents, 5)
 
 	ex.Before = nil
 	_, err = v.KB("k").Retry(ctx, "down")
@@ -321,7 +323,10 @@ func TestAdd_EmbeddingIsPinned(t *testing.T) {
 	d, err := v.KB("k").Document(ctx, "e")
 	require.NoError(t, err)
 	require.Equal(t, engine.StatusFailed, d.Status)
-	require.Contains(t, d.ErrorMsg, "16 dimensions")
+	require.Contains(t, d.ErrorMsg, "made with scripted (16 dimensions), the server now has scripted (8 dimensions)")
+	_, err = v.KB("k").Query(ctx, engine.Query{Query: "What text?"})
+	require.ErrorIs(t, err, engine.ErrEmbeddingPinned)
+	require.ErrorContains(t, err, "scripted (16 dimensions), the server now has scripted (8 dimensions)")
 }
 
 // The queue has room for so many and says so; work of another tenant is not

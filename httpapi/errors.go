@@ -77,12 +77,13 @@ var answers = []answer{
 	{tenancy.ErrConflict, 409, "CONFLICT", "", 0},
 	{engine.ErrState, 409, "CONFLICT", "", 0},
 	{engine.ErrNoModel, 409, "NO_MODEL", "This needs a language model and none is configured.", 0},
-	{engine.ErrEmbeddingPinned, 409, "EMBEDDING_MISMATCH", "This knowledge base was made with another embedding model than the server now has.", 0},
+	{engine.ErrEmbeddingPinned, 409, "EMBEDDING_MISMATCH", "", 0},
 	{engine.ErrPromptTooLong, 400, "PROMPT_TOO_LONG", "The question with its context does not fit the model's context window; lower max_total_tokens.", 0},
 	{tenancy.ErrQuota, 429, "QUOTA_EXCEEDED", "", 0},
 
 	// The server.
 	{engine.ErrModelMissing, 503, "MODEL_MISSING", "The model server does not have the configured model.", 60},
+	{engine.ErrModelRefused, 502, "MODEL_REFUSED", "The model server refused the request; the log has its words under this request id.", 0},
 	{engine.ErrModelDown, 503, "BACKEND_UNAVAILABLE", "The model server is not available.", 10},
 	{engine.ErrQueueFull, 503, "CAPACITY_EXHAUSTED", "Too many documents are waiting; try again later.", 30},
 	{engine.ErrBusy, 503, "CAPACITY_EXHAUSTED", "Too many knowledge bases are in use; try again.", 2},

@@ -80,6 +80,7 @@ func TestErrors_Details(t *testing.T) {
 		{tooLarge("file", 5), 413, "file: is larger than 5 bytes", map[string]any{"field": "file", "reason": "is larger than 5 bytes"}},
 		{&tenancy.QuotaError{Quota: "max_kb_per_tenant", Limit: 50}, 429, "max_kb_per_tenant is 50", map[string]any{"quota": "max_kb_per_tenant", "limit": int64(50)}},
 		{&engine.FieldError{Field: "file", Message: "only txt, md and json are read", Err: engine.ErrUnsupportedType}, 400, "only txt, md and json are read", map[string]any{"field": "file", "reason": "only txt, md and json are read"}},
+		{&engine.PinnedError{Made: "ollama/a", MadeDim: 3, Now: "ollama/b"}, 409, "made with ollama/a (3 dimensions), the server now has ollama/b", nil},
 		{fmt.Errorf("wrapped: %w", context.DeadlineExceeded), 504, "too long", nil},
 		// What the table does not know stays in the log.
 		{errors.New("disk sda1 said EIO"), 500, "the log has it", nil},

@@ -49,9 +49,8 @@ type embedder struct {
 	scratch sync.Pool // of *bag
 }
 
-func (e *embedder) Model() string                    { return EmbeddingModel }
-func (e *embedder) Dim(context.Context) (int, error) { return EmbeddingDim, nil }
-func (e *embedder) Pure() bool                       { return true }
+func (e *embedder) Model() string { return EmbeddingModel }
+func (e *embedder) Pure() bool    { return true }
 
 func (e *embedder) Embed(ctx context.Context, texts []string) ([][]float32, error) {
 	b, _ := e.scratch.Get().(*bag)

@@ -27,8 +27,11 @@ type AdapterOptions struct {
 	URL    string
 	APIKey string
 	Window int // tokens of the chat model's context
-	Batch  int // texts an embedding call; 0 is the adapter's default
-	Remote engine.RemoteOptions
+	// EmbedWindow is the embedding model's, for a wire that sends it; Batch is the
+	// texts of an embedding call, Dimensions the length of vector to ask for. 0 is
+	// the adapter's default.
+	EmbedWindow, Batch, Dimensions int
+	Remote                         engine.RemoteOptions
 }
 
 // Turn is what a ModelServer does with one call, whatever the wire. The zero

@@ -112,7 +112,7 @@ func (a adapterCase) chatFaults(t *testing.T) {
 		"server error":           {Turn{Status: 500, Message: "boom"}, engine.ErrModelDown, "boom"},
 		"wrong key":              {Turn{Status: 401, Message: "no"}, engine.ErrModelDown, "401"},
 		"prompt over the window": {Turn{Status: 400, Message: "the input length exceeds the context length"}, engine.ErrPromptTooLong, "exceeds"},
-		"a wrong request":        {Turn{Status: 400, Message: `"m" does not support chat`}, nil, "does not support chat"},
+		"a wrong request":        {Turn{Status: 400, Message: `"m" does not support chat`}, engine.ErrModelRefused, "does not support chat"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _, s, waited := a.serve(t, AdapterOptions{}, tc.turn)
@@ -120,7 +120,7 @@ func (a adapterCase) chatFaults(t *testing.T) {
 			require.Error(t, err)
 			require.Empty(t, r.Text, "half a reply is none")
 			require.ErrorContains(t, err, tc.words)
-			for _, class := range []error{engine.ErrModelMissing, engine.ErrModelDown, engine.ErrPromptTooLong} {
+			for _, class := range []error{engine.ErrModelMissing, engine.ErrModelDown, engine.ErrPromptTooLong, engine.ErrModelRefused} {
 				require.Equal(t, class == tc.want, errors.Is(err, class), "%v", err)
 			}
 			require.Len(t, s.Calls(), 1, "not tried again: the server may have begun")
@@ -169,7 +169,7 @@ func (a adapterCase) retries(t *testing.T) {
 		require.ErrorIs(t, err, engine.ErrModelDown)
 		require.ErrorContains(t, err, "refused")
 		require.Len(t, *waited, 2)
-		_, err = e.Dim(context.Background())
+		_, err = e.Embed(context.Background(), []string{"x"})
 		require.ErrorIs(t, err, engine.ErrModelDown)
 	})
 }
@@ -229,7 +229,7 @@ func (a adapterCase) secrets(t *testing.T) {
 		require.Error(t, err)
 		require.NotContains(t, err.Error(), "hunter2")
 		require.NotContains(t, err.Error(), "somebody")
-		_, err = e.Dim(context.Background())
+		_, err = e.Embed(context.Background(), []string{"x"})
 		require.Error(t, err)
 		require.NotContains(t, err.Error(), "hunter2")
 		require.NotContains(t, err.Error(), "somebody")
@@ -237,7 +237,7 @@ func (a adapterCase) secrets(t *testing.T) {
 }
 
 func (a adapterCase) embed(t *testing.T) {
-	_, e, s, _ := a.serve(t, AdapterOptions{Batch: 2}, Turn{})
+	_, e, s, _ := a.serve(t, AdapterOptions{Batch: 2, EmbedWindow: 700}, Turn{})
 	texts := []string{"cat", "dog", "a mouse", "é", "last"}
 	got, err := e.Embed(context.Background(), texts)
 	require.NoError(t, err)
@@ -247,26 +247,24 @@ func (a adapterCase) embed(t *testing.T) {
 	}
 	require.Len(t, s.Calls(), 3, "batches of two")
 	if a.wire == WireOllama {
-		require.Equal(t, false, s.Calls()[0].Body["truncate"])
+		for _, c := range s.Calls() {
+			require.Equal(t, false, c.Body["truncate"])
+			require.Equal(t, map[string]any{"num_ctx": 700.0}, c.Body["options"])
+		}
 	}
+	require.NotContains(t, s.Calls()[0].Body, "dimensions")
 	require.False(t, e.Pure())
-	require.Contains(t, e.Model(), string(a.wire)+"/")
-
-	for range 3 {
-		dim, err := e.Dim(context.Background())
-		require.NoError(t, err)
-		require.Equal(t, 3, dim)
-	}
-	require.Len(t, s.Calls(), 4, "asked once")
+	require.Equal(t, string(a.wire)+"/e", e.Model())
 
 	got, err = e.Embed(context.Background(), nil)
 	require.NoError(t, err)
 	require.Empty(t, got)
 	for _, empty := range []string{"", " \n"} {
 		_, err = e.Embed(context.Background(), []string{"cat", empty, "dog"})
+		require.ErrorIs(t, err, engine.ErrModelRefused)
 		require.ErrorContains(t, err, "text 1 of 3")
 	}
-	require.Len(t, s.Calls(), 4, "an empty text is never sent")
+	require.Len(t, s.Calls(), 3, "an empty text is never sent")
 }
 
 func (a adapterCase) embedFaults(t *testing.T) {
@@ -277,7 +275,7 @@ func (a adapterCase) embedFaults(t *testing.T) {
 	}{
 		"too few":       {Turn{Vectors: [][]float32{{1, 2}}}, engine.ErrModelDown, "1 vectors for 2 texts"},
 		"none":          {Turn{Vectors: [][]float32{}}, engine.ErrModelDown, "0 vectors for 2 texts"},
-		"all zero":      {Turn{Vectors: [][]float32{{1, 2}, {0, 0}}}, engine.ErrModelDown, "all zero"},
+		"all zero":      {Turn{Vectors: [][]float32{{1, 2}, {0, 0}}}, engine.ErrModelDown, "no direction"},
 		"two lengths":   {Turn{Vectors: [][]float32{{1, 2}, {1}}}, engine.ErrModelDown, "numbers"},
 		"no numbers":    {Turn{Vectors: [][]float32{{}, {}}}, engine.ErrModelDown, "numbers"},
 		"text too long": {Turn{Status: 400, Message: "the input length exceeds the context length"}, engine.ErrPromptTooLong, ""},
@@ -291,12 +289,20 @@ func (a adapterCase) embedFaults(t *testing.T) {
 			require.ErrorContains(t, err, tc.words)
 		})
 	}
-	t.Run("a failed probe is asked again", func(t *testing.T) {
-		_, e, _, _ := a.serve(t, AdapterOptions{}, Turn{Status: 500, Message: "boom"}, Turn{})
-		_, err := e.Dim(context.Background())
+	t.Run("two lengths in two batches", func(t *testing.T) {
+		_, e, _, _ := a.serve(t, AdapterOptions{Batch: 1}, Turn{Vectors: [][]float32{{1, 2}}}, Turn{Vectors: [][]float32{{1, 2, 3}}})
+		_, err := e.Embed(context.Background(), []string{"cat", "dog"})
 		require.ErrorIs(t, err, engine.ErrModelDown)
-		dim, err := e.Dim(context.Background())
+		require.ErrorContains(t, err, "3 numbers instead of 2")
+	})
+	t.Run("a server that ignores the length asked for", func(t *testing.T) {
+		_, e, s, _ := a.serve(t, AdapterOptions{Dimensions: 4}, Turn{}, Turn{Vectors: [][]float32{{1, 2, 3, 4}}})
+		require.Equal(t, string(a.wire)+"/e@4", e.Model())
+		_, err := e.Embed(context.Background(), []string{"cat"})
+		require.ErrorIs(t, err, engine.ErrModelDown)
+		require.ErrorContains(t, err, "3 numbers instead of 4")
+		require.Equal(t, 4.0, s.Calls()[0].Body["dimensions"])
+		_, err = e.Embed(context.Background(), []string{"cat"})
 		require.NoError(t, err)
-		require.Equal(t, 3, dim)
 	})
 }

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -109,7 +110,7 @@ func (e *Embedder) Embed(ctx context.Context, texts []string) ([][]float32, erro
 	if err := e.call(ctx, strings.Join(texts, "\n")); err != nil {
 		return nil, err
 	}
-	dim, _ := e.Dim(ctx)
+	dim := cmp.Or(e.Dimension, 16)
 	out := make([][]float32, len(texts))
 	for i, t := range texts {
 		v := make([]float32, dim)
@@ -130,14 +131,6 @@ func (e *Embedder) Model() string {
 		return "scripted"
 	}
 	return e.Name
-}
-
-// Dim implements engine.Embedder.
-func (e *Embedder) Dim(context.Context) (int, error) {
-	if e.Dimension == 0 {
-		return 16, nil
-	}
-	return e.Dimension, nil
 }
 
 // Pure implements engine.Embedder.

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
-	"sync"
 
 	"github.com/ollama/ollama/api"
 
@@ -25,7 +23,9 @@ type Options struct {
 	ChatModel     string // needed by Chatter
 	EmbedModel    string // needed by Embedder
 	ContextTokens int    // 32768: num_ctx of every chat
+	EmbedTokens   int    // 8192: num_ctx of every embedding; the server lowers it to what the model can
 	EmbedBatch    int    // 64 texts a request
+	Dimensions    int    // 0: the embedding model's own; otherwise asked for with each text
 	KeepAlive     string // how long a model stays loaded, as "10m"; "" leaves it to the server
 	Remote        engine.RemoteOptions
 }
@@ -46,14 +46,14 @@ func New(o Options) (*Client, error) {
 	if o.ContextTokens == 0 {
 		o.ContextTokens = 32768
 	}
-	if o.EmbedBatch <= 0 {
-		o.EmbedBatch = 64
+	if o.EmbedTokens == 0 {
+		o.EmbedTokens = 8192
 	}
-	base, err := url.Parse(o.URL)
-	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return nil, errors.New("ollama: the URL must be http://host:port or https://host") // not quoted: it may hold a password
+	remote, err := engine.NewRemote("ollama", o.URL, o.Remote, o.APIKey)
+	if err != nil {
+		return nil, err
 	}
-	c := &Client{o: o, remote: engine.NewRemote("ollama", base, o.Remote, o.APIKey)}
+	c := &Client{o: o, remote: remote}
 	if o.KeepAlive != "" {
 		c.keep = &api.Duration{}
 		if err := c.keep.UnmarshalJSON([]byte(`"` + o.KeepAlive + `"`)); err != nil {
@@ -64,7 +64,7 @@ func New(o Options) (*Client, error) {
 	if o.APIKey != "" {
 		client.Transport = bearer{key: o.APIKey, next: client.Transport}
 	}
-	c.api = api.NewClient(base, client)
+	c.api = api.NewClient(remote.Base(), client)
 	return c, nil
 }
 
@@ -83,8 +83,12 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 // Chatter returns the chat model.
 func (c *Client) Chatter() engine.Chatter { return chatter{c} }
 
-// Embedder returns the embedding model.
-func (c *Client) Embedder() engine.Embedder { return &embedder{Client: c} }
+// Embedder returns the embedding model; ":latest" is what no tag means.
+func (c *Client) Embedder() engine.Embedder {
+	return c.remote.Embedder(engine.EmbedderOptions{
+		Model: strings.TrimSuffix(c.o.EmbedModel, ":latest"), Batch: c.o.EmbedBatch, Dimensions: c.o.Dimensions, Request: c.embed,
+	})
+}
 
 type chatter struct{ *Client }
 
@@ -166,62 +170,15 @@ func (c *Client) fail(ctx context.Context, err error) error {
 	return c.remote.Error(ctx, err)
 }
 
-type embedder struct {
-	*Client
-	mu  sync.Mutex
-	dim int
-}
-
-// Model names the provider and the model; ":latest" is what no tag means.
-func (e *embedder) Model() string {
-	return "ollama/" + strings.TrimSuffix(e.o.EmbedModel, ":latest")
-}
-
-// Pure reports false: vectors come from a server.
-func (e *embedder) Pure() bool { return false }
-
-// Dim asks the server once, with a word.
-func (e *embedder) Dim(ctx context.Context) (int, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.dim > 0 {
-		return e.dim, nil
-	}
-	v, err := e.request(ctx, []string{"dimension"}, 0)
-	if err != nil {
-		return 0, err
-	}
-	e.dim = len(v[0])
-	return e.dim, nil
-}
-
-// Embed sends batches to /api/embed. See engine.Embedder.
-func (e *embedder) Embed(ctx context.Context, texts []string) ([][]float32, error) {
-	if err := engine.CheckTexts(texts); err != nil {
-		return nil, err
-	}
-	out := make([][]float32, 0, len(texts))
-	dim := 0
-	for len(texts) > 0 {
-		n := min(e.o.EmbedBatch, len(texts))
-		v, err := e.request(ctx, texts[:n], dim)
-		if err != nil {
-			return nil, err
-		}
-		dim = len(v[0])
-		out, texts = append(out, v...), texts[n:]
-	}
-	return out, nil
-}
-
-func (e *embedder) request(ctx context.Context, texts []string, dim int) ([][]float32, error) {
+// embed sends one batch to /api/embed.
+func (c *Client) embed(ctx context.Context, texts []string) ([][]float32, error) {
 	off := false
-	r, err := e.api.Embed(ctx, &api.EmbedRequest{Model: e.o.EmbedModel, Input: texts, Truncate: &off, KeepAlive: e.keep})
+	r, err := c.api.Embed(ctx, &api.EmbedRequest{
+		Model: c.o.EmbedModel, Input: texts, Truncate: &off, KeepAlive: c.keep, Dimensions: c.o.Dimensions,
+		Options: map[string]any{"num_ctx": c.o.EmbedTokens},
+	})
 	if err != nil {
-		return nil, e.fail(ctx, err)
-	}
-	if err := e.remote.CheckVectors(r.Embeddings, len(texts), dim); err != nil {
-		return nil, err
+		return nil, c.fail(ctx, err)
 	}
 	return r.Embeddings, nil
 }

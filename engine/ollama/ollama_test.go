@@ -13,7 +13,8 @@ import (
 func TestAdapter(t *testing.T) {
 	enginetest.AdapterSuite(t, enginetest.WireOllama, func(t testing.TB, o enginetest.AdapterOptions) (engine.Chatter, engine.Embedder) {
 		c, err := ollama.New(ollama.Options{
-			URL: o.URL, APIKey: o.APIKey, ChatModel: "m:3b", EmbedModel: "e:latest", ContextTokens: o.Window, EmbedBatch: o.Batch, Remote: o.Remote,
+			URL: o.URL, APIKey: o.APIKey, ChatModel: "m:3b", EmbedModel: "e:latest", ContextTokens: o.Window, EmbedTokens: o.EmbedWindow,
+			EmbedBatch: o.Batch, Dimensions: o.Dimensions, Remote: o.Remote,
 		})
 		require.NoError(t, err)
 		return c.Chatter(), c.Embedder()

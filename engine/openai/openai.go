@@ -3,12 +3,9 @@ package openai
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math"
-	"net/url"
 	"strings"
-	"sync"
 
 	openai "github.com/sashabaranov/go-openai"
 
@@ -42,14 +39,11 @@ func New(o Options) (*Client, error) {
 	if o.URL == "" {
 		o.URL = DefaultURL
 	}
-	if o.EmbedBatch <= 0 {
-		o.EmbedBatch = 64
+	remote, err := engine.NewRemote("openai", o.URL, o.Remote, o.APIKey)
+	if err != nil {
+		return nil, err
 	}
-	base, err := url.Parse(o.URL)
-	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return nil, errors.New("openai: the URL must be http://host:port/v1 or https://host/v1") // not quoted: it may hold a password
-	}
-	c := &Client{o: o, remote: engine.NewRemote("openai", base, o.Remote, o.APIKey)}
+	c := &Client{o: o, remote: remote}
 	config := openai.DefaultConfig(o.APIKey)
 	config.BaseURL = strings.TrimRight(o.URL, "/")
 	config.HTTPClient = c.remote.Client()
@@ -61,7 +55,11 @@ func New(o Options) (*Client, error) {
 func (c *Client) Chatter() engine.Chatter { return chatter{c} }
 
 // Embedder returns the embedding model.
-func (c *Client) Embedder() engine.Embedder { return &embedder{Client: c, dim: c.o.Dimensions} }
+func (c *Client) Embedder() engine.Embedder {
+	return c.remote.Embedder(engine.EmbedderOptions{
+		Model: c.o.EmbedModel, Batch: c.o.EmbedBatch, Dimensions: c.o.Dimensions, Request: c.embed,
+	})
+}
 
 type chatter struct{ *Client }
 
@@ -178,73 +176,20 @@ func (c *Client) fail(ctx context.Context, err error) error {
 	return c.remote.Error(ctx, err)
 }
 
-type embedder struct {
-	*Client
-	mu  sync.Mutex
-	dim int
-}
-
-// Model names the provider, the model and a length that was asked for.
-func (e *embedder) Model() string {
-	if e.o.Dimensions > 0 {
-		return fmt.Sprintf("openai/%s@%d", e.o.EmbedModel, e.o.Dimensions)
-	}
-	return "openai/" + e.o.EmbedModel
-}
-
-// Pure reports false: vectors come from a server.
-func (e *embedder) Pure() bool { return false }
-
-// Dim is the length asked for, or asks the server once, with a word.
-func (e *embedder) Dim(ctx context.Context) (int, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.dim > 0 {
-		return e.dim, nil
-	}
-	v, err := e.request(ctx, []string{"dimension"}, 0)
-	if err != nil {
-		return 0, err
-	}
-	e.dim = len(v[0])
-	return e.dim, nil
-}
-
-// Embed sends batches to /embeddings. See engine.Embedder.
-func (e *embedder) Embed(ctx context.Context, texts []string) ([][]float32, error) {
-	if err := engine.CheckTexts(texts); err != nil {
-		return nil, err
-	}
-	out := make([][]float32, 0, len(texts))
-	dim := e.o.Dimensions
-	for len(texts) > 0 {
-		n := min(e.o.EmbedBatch, len(texts))
-		v, err := e.request(ctx, texts[:n], dim)
-		if err != nil {
-			return nil, err
-		}
-		dim = len(v[0])
-		out, texts = append(out, v...), texts[n:]
-	}
-	return out, nil
-}
-
-func (e *embedder) request(ctx context.Context, texts []string, dim int) ([][]float32, error) {
-	r, err := e.api.CreateEmbeddings(ctx, openai.EmbeddingRequest{
-		Model: openai.EmbeddingModel(e.o.EmbedModel), Input: texts, Dimensions: e.o.Dimensions,
+// embed sends one batch to /embeddings. Servers may answer in another order.
+func (c *Client) embed(ctx context.Context, texts []string) ([][]float32, error) {
+	r, err := c.api.CreateEmbeddings(ctx, openai.EmbeddingRequest{
+		Model: openai.EmbeddingModel(c.o.EmbedModel), Input: texts, Dimensions: c.o.Dimensions,
 	})
 	if err != nil {
-		return nil, e.fail(ctx, err)
+		return nil, c.fail(ctx, err)
 	}
-	if len(r.Data) != len(texts) {
-		return nil, e.remote.CheckVectors(make([][]float32, len(r.Data)), len(texts), dim)
-	}
-	vectors := make([][]float32, len(texts)) // servers may answer in another order
+	vectors := make([][]float32, len(r.Data))
 	for _, d := range r.Data {
 		if d.Index < 0 || d.Index >= len(vectors) || vectors[d.Index] != nil {
-			return nil, e.remote.Error(ctx, errors.New("vectors do not match the texts"))
+			return nil, c.remote.Error(ctx, errors.New("vectors do not match the texts"))
 		}
 		vectors[d.Index] = d.Embedding
 	}
-	return vectors, e.remote.CheckVectors(vectors, len(texts), dim)
+	return vectors, nil
 }

@@ -14,7 +14,7 @@ import (
 func TestAdapter(t *testing.T) {
 	enginetest.AdapterSuite(t, enginetest.WireOpenAI, func(t testing.TB, o enginetest.AdapterOptions) (engine.Chatter, engine.Embedder) {
 		c, err := openai.New(openai.Options{
-			URL: o.URL, APIKey: o.APIKey, ChatModel: "m", EmbedModel: "e", ContextTokens: o.Window, EmbedBatch: o.Batch, Remote: o.Remote,
+			URL: o.URL, APIKey: o.APIKey, ChatModel: "m", EmbedModel: "e", ContextTokens: o.Window, EmbedBatch: o.Batch, Dimensions: o.Dimensions, Remote: o.Remote,
 		})
 		require.NoError(t, err)
 		return c.Chatter(), c.Embedder()
@@ -35,21 +35,6 @@ func TestChat_ReasoningModel(t *testing.T) {
 	require.Equal(t, 5.0, body["max_completion_tokens"])
 	require.NotContains(t, body, "max_tokens")
 	require.NotContains(t, body, "temperature")
-}
-
-func TestEmbed_Dimensions(t *testing.T) {
-	s := enginetest.NewModelServer(t, enginetest.WireOpenAI, enginetest.Turn{Vectors: [][]float32{{1, 2}}})
-	c, err := openai.New(openai.Options{URL: s.URL, EmbedModel: "e", Dimensions: 3})
-	require.NoError(t, err)
-	e := c.Embedder()
-	require.Equal(t, "openai/e@3", e.Model())
-	dim, err := e.Dim(context.Background())
-	require.NoError(t, err)
-	require.Equal(t, 3, dim)
-	require.Empty(t, s.Calls())
-	_, err = e.Embed(context.Background(), []string{"x"})
-	require.ErrorIs(t, err, engine.ErrModelDown, "the server ignored the length")
-	require.Equal(t, 3.0, s.Calls()[0].Body["dimensions"])
 }
 
 func TestNew(t *testing.T) {
