@@ -48,6 +48,7 @@ func (v *values) models() func() (models, error) {
 	embed := v.oneOf("EMBEDDING_BINDING", "builtin", "ollama", "openai")
 	timeout := v.seconds("LLM_TIMEOUT", 1, 86_400)
 	numCtx := int(v.number("OLLAMA_LLM_NUM_CTX", 512, 1<<21))
+	embedCtx := int(v.number("OLLAMA_EMBEDDING_NUM_CTX", 128, 1<<21))
 	dim := int(v.number("EMBEDDING_DIM", 0, 16_384))
 	if chat != "builtin" && v.str("LLM_MODEL") == "" {
 		v.bad("LLM_MODEL", "is needed with LLM_BINDING=%s", chat)
@@ -78,7 +79,7 @@ func (v *values) models() func() (models, error) {
 		if m.chatter, err = chatEnd.chatter(v.str("LLM_MODEL"), numCtx); err != nil {
 			return m, fmt.Errorf("LLM_BINDING %s: %w", chat, err)
 		}
-		if m.embedder, err = embedEnd.embedder(v.str("EMBEDDING_MODEL"), dim, batch); err != nil {
+		if m.embedder, err = embedEnd.embedder(v.str("EMBEDDING_MODEL"), embedCtx, dim, batch); err != nil {
 			return m, fmt.Errorf("EMBEDDING_BINDING %s: %w", embed, err)
 		}
 		if m.chatter == nil {
@@ -117,11 +118,13 @@ func (e endpoint) chatter(model string, contextTokens int) (engine.Chatter, erro
 	return nil, nil
 }
 
-func (e endpoint) embedder(model string, dim, batch int) (engine.Embedder, error) {
+func (e endpoint) embedder(model string, contextTokens, dim, batch int) (engine.Embedder, error) {
 	remote := engine.RemoteOptions{Idle: e.idle}
 	switch e.binding {
 	case "ollama":
-		c, err := ollama.New(ollama.Options{URL: e.url, APIKey: e.key, EmbedModel: model, EmbedBatch: batch, Remote: remote})
+		c, err := ollama.New(ollama.Options{
+			URL: e.url, APIKey: e.key, EmbedModel: model, EmbedTokens: contextTokens, Dimensions: dim, EmbedBatch: batch, Remote: remote,
+		})
 		if err != nil {
 			return nil, err
 		}

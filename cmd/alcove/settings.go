@@ -60,7 +60,8 @@ var settings = []setting{
 	{name: "EMBEDDING_BINDING", def: "builtin", help: "builtin (builtin-hybrid-v1), ollama or openai"},
 	{name: "EMBEDDING_BINDING_HOST", help: "URL of the embedding server; empty: LLM_BINDING_HOST where both bindings are the same"},
 	{name: "EMBEDDING_MODEL", help: "embedding model"},
-	{name: "EMBEDDING_DIM", def: "0", help: "dimensions of the embedding; 0: asked of the server"},
+	{name: "EMBEDDING_DIM", def: "0", help: "dimensions asked of the embedding server; 0: the model's own"},
+	{name: "OLLAMA_EMBEDDING_NUM_CTX", def: "8192", help: "context window asked of Ollama for embeddings, in tokens"},
 	{name: "EMBEDDING_BINDING_API_KEY", secret: true, help: "key of the embedding server; empty: LLM_BINDING_API_KEY"},
 	{name: "EMBEDDING_BATCH_NUM", def: "64", help: "texts of one embedding call"},
 }
