@@ -3,7 +3,10 @@ package tenancy
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,6 +28,12 @@ const (
 	maxEmbeddingDim     = 65_536
 	maxEmbeddingBatch   = 10_000
 	maxTemperature      = 2.0
+	minChunkTokens      = 16 // a sentence
+	maxGleaning         = 2
+	maxLanguageBytes    = 64
+	maxEntityTypes      = 64
+	maxEntityTypeBytes  = 64
+	maxPromptBytes      = 16 << 10
 )
 
 // TenantConfig overrides the server's settings for one tenant. A nil field is not
@@ -53,9 +62,19 @@ type TenantConfig struct {
 // not overridden; nothing else can be set per knowledge base.
 type KBConfig struct {
 	TopK            *int           `json:"top_k,omitempty"`            // 1 to 1000
-	ChunkSize       *int           `json:"chunk_size,omitempty"`       // tokens
+	ChunkSize       *int           `json:"chunk_size,omitempty"`       // tokens, 16 to 32768
 	CosineThreshold *float64       `json:"cosine_threshold,omitempty"` // a similarity, -1 to 1
 	CustomMetadata  map[string]any `json:"custom_metadata,omitempty"`
+
+	// What a language model is told when it reads the documents of this knowledge
+	// base; documents that are there keep what was read of them until they change.
+	Language    *string  `json:"language,omitempty"`     // of descriptions and keywords; "" is the server's
+	EntityTypes []string `json:"entity_types,omitempty"` // at most 64; none are the server's
+	Gleaning    *int     `json:"gleaning,omitempty"`     // 0 to 2: how often it is asked what it missed
+	// Prompts replaces prompts by their names, see PromptPlaceholders. They are
+	// text with placeholders in braces and nothing in them runs. An update replaces
+	// all of them; {} goes back to the server's.
+	Prompts map[string]string `json:"prompts,omitempty"`
 }
 
 // Quota is what a tenant may use; 0 is no limit, but for MaxKBs, where the server
@@ -153,8 +172,16 @@ func (c KBConfig) apply(u KBConfig) KBConfig {
 	override(&c.TopK, u.TopK)
 	override(&c.ChunkSize, u.ChunkSize)
 	override(&c.CosineThreshold, u.CosineThreshold)
+	override(&c.Language, u.Language)
+	override(&c.Gleaning, u.Gleaning)
 	if u.CustomMetadata != nil {
 		c.CustomMetadata = u.CustomMetadata
+	}
+	if u.EntityTypes != nil {
+		c.EntityTypes = u.EntityTypes
+	}
+	if u.Prompts != nil {
+		c.Prompts = u.Prompts
 	}
 	return c
 }
@@ -163,10 +190,96 @@ func (c KBConfig) apply(u KBConfig) KBConfig {
 func (c KBConfig) check() error {
 	return firstError(
 		within("config.top_k", c.TopK, 1, maxTopK),
-		within("config.chunk_size", c.ChunkSize, 1, maxChunkTokens),
+		within("config.chunk_size", c.ChunkSize, minChunkTokens, maxChunkTokens),
 		within("config.cosine_threshold", c.CosineThreshold, -1, 1),
 		metadata("config.custom_metadata", c.CustomMetadata),
+		language("config.language", c.Language),
+		entityTypes("config.entity_types", c.EntityTypes),
+		within("config.gleaning", c.Gleaning, 0, maxGleaning),
+		prompts("config.prompts", c.Prompts),
 	)
+}
+
+func language(field string, v *string) error {
+	if v != nil && (len(*v) > maxLanguageBytes || strings.TrimSpace(*v) != *v || !plainText(*v)) {
+		return badField(field, fmt.Sprintf("must be at most %d bytes of printable characters", maxLanguageBytes))
+	}
+	return nil
+}
+
+// entityTypes refuses what would not come back from a model as it was sent.
+func entityTypes(field string, types []string) error {
+	if len(types) > maxEntityTypes {
+		return badField(field, fmt.Sprintf("has %d types; at most %d are allowed", len(types), maxEntityTypes))
+	}
+	seen := map[string]bool{}
+	for i, t := range types {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		if t == "" || len(t) > maxEntityTypeBytes || strings.TrimSpace(t) != t || !plainText(t) || strings.ContainsAny(t, "'\"`()<>|/\\{}[],") {
+			return badField(at, fmt.Sprintf("must be 1 to %d bytes of printable characters without brackets, quotes, commas, bars and slashes", maxEntityTypeBytes))
+		}
+		if k := foldName(t); seen[k] {
+			return badField(at, "is there twice")
+		} else {
+			seen[k] = true
+		}
+	}
+	return nil
+}
+
+// promptPlaceholders says what each prompt that can be replaced may hold; what
+// ends in an exclamation mark it must.
+var promptPlaceholders = map[string]string{
+	"extract_rows": "types! language max_entities max_relations",
+	"extract_json": "types! language max_entities max_relations",
+	"extract_user": "text! fence! where language",
+	"glean":        "language",
+	"summary":      "name! language tokens",
+}
+
+// PromptPlaceholders returns the placeholders that the prompt of that name may
+// hold, each without its braces, and those that it must. ok is false when there
+// is no such prompt to replace.
+func PromptPlaceholders(name string) (may, must []string, ok bool) {
+	list, ok := promptPlaceholders[name]
+	for _, p := range strings.Fields(list) {
+		p, needed := strings.CutSuffix(p, "!")
+		may = append(may, p)
+		if needed {
+			must = append(must, p)
+		}
+	}
+	return may, must, ok
+}
+
+// placeholder is what stands in braces for a value. JSON in a prompt has braces
+// too, but never around a bare word.
+var placeholder = regexp.MustCompile(`\{([a-z_]+)\}`)
+
+// prompts refuses a prompt that could not do its work: without the text it is
+// about, or with a placeholder that nobody fills.
+func prompts(field string, m map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		at, text := field+"."+name, m[name]
+		may, must, ok := PromptPlaceholders(name)
+		if !ok {
+			return badField(field, fmt.Sprintf("has no prompt %.40q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(promptPlaceholders)), ", ")))
+		}
+		if strings.TrimSpace(text) == "" || len(text) > maxPromptBytes || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+			return badField(at, fmt.Sprintf("must be 1 to %d bytes of text", maxPromptBytes))
+		}
+		for _, p := range placeholder.FindAllStringSubmatch(text, -1) {
+			if !slices.Contains(may, p[1]) {
+				return badField(at, fmt.Sprintf("has the placeholder %.80s; there are {%s}", p[0], strings.Join(may, "}, {")))
+			}
+		}
+		for _, p := range must {
+			if !strings.Contains(text, "{"+p+"}") {
+				return badField(at, fmt.Sprintf("must hold {%s}", p))
+			}
+		}
+	}
+	return nil
 }
 
 // maxKBs is how many knowledge bases the quota allows: 0 leaves it to the server.

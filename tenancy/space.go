@@ -117,6 +117,25 @@ func (s *Space) Verify(ctx context.Context) error {
 	return nil
 }
 
+// Config returns the settings of this knowledge base as they are now; it takes no
+// permission beside the one that was entered with. ErrKBGone as with View.
+func (s *Space) Config(ctx context.Context) (KBConfig, error) {
+	if err := ctx.Err(); err != nil {
+		return KBConfig{}, err
+	}
+	var r kbRecord
+	err := s.store.db.View(func(kt *keyspace.Tx) error {
+		return getJSON(kt, kindKB, u64s(s.tenant, s.kb), &r)
+	})
+	if isNotFound(err) {
+		err = ErrKBGone
+	}
+	if err != nil {
+		return KBConfig{}, fmt.Errorf("settings of knowledge base %s: %w", s.kbID, err)
+	}
+	return r.KB.Config, nil
+}
+
 func (s *Space) tx(ctx context.Context, kt *keyspace.Tx) *Tx {
 	return &Tx{kt: kt, ctx: ctx, space: s, ns: dataOf(s.kb)}
 }
