@@ -218,16 +218,16 @@ func TestDeleteKB_RightsEndWithIt(t *testing.T) {
 	whole := newKey(t, s, root, "acme", KeyInput{Permissions: all})
 	token, err := s.MintToken(TokenRequest{Subject: "ada", Tenant: "acme", Role: RoleAdmin, KBs: main})
 	require.NoError(t, err)
-	reach := func(s *Store, p Principal) (inMain error, listed []string) {
+	reach := func(s *Store, p Principal) (listed []string, inMain error) {
 		_, inMain = s.Enter(ctx, p, "acme", "main", PermQueryRun)
 		page, err := s.KBs(ctx, p, "acme", PageRequest{})
 		require.NoError(t, err)
 		for _, kb := range page.Items {
 			listed = append(listed, kb.ID)
 		}
-		return inMain, listed
+		return listed, inMain
 	}
-	inMain, listed := reach(s, signIn(t, s, limited))
+	listed, inMain := reach(s, signIn(t, s, limited))
 	require.NoError(t, inMain)
 	require.Equal(t, []string{"main", "side"}, listed)
 
@@ -242,7 +242,7 @@ func TestDeleteKB_RightsEndWithIt(t *testing.T) {
 	require.NoError(t, err)
 	for name, old := range map[string]Principal{"key": signIn(t, s, limited), "token": bearer} {
 		t.Run(name, func(t *testing.T) {
-			inMain, listed := reach(s, old)
+			listed, inMain := reach(s, old)
 			require.ErrorIs(t, inMain, ErrNoKB)
 			require.NotContains(t, listed, "main")
 			_, err := s.KB(ctx, old, "acme", "main")
@@ -258,7 +258,7 @@ func TestDeleteKB_RightsEndWithIt(t *testing.T) {
 		"a key for all": signIn(t, s, whole), "a new token": member(t, s, "acme", RoleViewer, "main"),
 		"a new key": signIn(t, s, newKey(t, s, admin(t, s), "acme", KeyInput{KBs: &main})),
 	} {
-		inMain, listed := reach(s, p)
+		listed, inMain := reach(s, p)
 		require.NoError(t, inMain, name)
 		require.Contains(t, listed, "main", name)
 	}
