@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -42,7 +43,7 @@ func (p *plan) cite(ev evidence) cited {
 	c := cited{evidence: ev, refOf: map[string]string{}, entityLines: entityLines, relationLines: relationLines}
 	wanted := contentStems(p.Query.Query)
 	for _, ch := range ev.chunks {
-		c.addReference(ch, snippet(ch.Text, wanted), p.IncludeChunkContent)
+		c.addReference(ch, wanted, p.IncludeChunkContent)
 	}
 	return c
 }
@@ -83,10 +84,14 @@ func linesOf[T any](items []T, line func(T) string) []string {
 	return out
 }
 
-func (c *cited) addReference(ch foundChunk, snippet string, withContent bool) {
+func (c *cited) addReference(ch foundChunk, wanted map[string]bool, withContent bool) {
+	from, to := snippet(ch.Text, wanted)
 	pass := ReferencePassage{
 		ChunkID: chunkID(ch.docID, ch.ord), Start: ch.Start, End: ch.End, Page: ch.Page, Heading: ch.Heading,
-		Snippet: snippet, Score: ch.score, Via: ch.via,
+		Snippet: ch.Text[from:to], Score: ch.score, Via: ch.via,
+	}
+	if len(ch.Text) == ch.End-ch.Start { // the bytes of the document, as they are
+		pass.SnippetStart, pass.SnippetEnd = ch.Start+from, ch.Start+to
 	}
 	if id, ok := c.refOf[ch.docID]; ok {
 		for i := range c.references {
@@ -104,7 +109,8 @@ func (c *cited) addReference(ch foundChunk, snippet string, withContent bool) {
 	r := Reference{
 		ReferenceID: id, FilePath: ch.filePath, DocID: ch.docID,
 		ChunkID: pass.ChunkID, Start: pass.Start, End: pass.End, Page: pass.Page, Heading: pass.Heading,
-		Snippet: pass.Snippet, Score: pass.Score, Passages: []ReferencePassage{pass},
+		Snippet: pass.Snippet, SnippetStart: pass.SnippetStart, SnippetEnd: pass.SnippetEnd,
+		Score: pass.Score, Passages: []ReferencePassage{pass},
 	}
 	if withContent {
 		r.Content = []string{ch.Text}
@@ -184,16 +190,17 @@ func contentStems(query string) map[string]bool {
 	return out
 }
 
-// snippet is the stretch of a passage that begins with the sentence that holds
-// most of the wanted words, cut at sentences where it can be.
-func snippet(text string, wanted map[string]bool) string {
+// snippet finds the stretch text[from:to] that begins with the sentence that
+// holds most of the wanted words, cut at sentences where it can be, without white
+// space around it.
+func snippet(text string, wanted map[string]bool) (from, to int) {
 	if len(text) <= snippetBytes {
-		return strings.TrimSpace(text)
+		return trimmed(text, 0, len(text))
 	}
 	s := scan(text)
 	sentences := s.sentences(text)
 	if len(sentences) == 0 {
-		return cutBytes(strings.TrimSpace(text), snippetBytes)
+		return trimmed(text, 0, len(text))
 	}
 	found := make([]int, len(sentences))
 	for _, w := range s.words {
@@ -209,11 +216,18 @@ func snippet(text string, wanted map[string]bool) string {
 			at = i
 		}
 	}
-	start, end := sentences[at].Start, sentences[at].End
-	for i := at + 1; i < len(sentences) && sentences[i].End-start <= snippetBytes; i++ {
-		end = sentences[i].End
+	from, to = sentences[at].Start, sentences[at].End
+	for i := at + 1; i < len(sentences) && sentences[i].End-from <= snippetBytes; i++ {
+		to = sentences[i].End
 	}
-	return cutBytes(strings.TrimSpace(text[start:end]), snippetBytes)
+	return trimmed(text, from, to)
+}
+
+// trimmed moves the ends of a stretch past white space and bounds its length.
+func trimmed(text string, from, to int) (int, int) {
+	s := strings.TrimLeftFunc(text[from:to], unicode.IsSpace)
+	from = to - len(s)
+	return from, from + len(cutBytes(strings.TrimRightFunc(s, unicode.IsSpace), snippetBytes))
 }
 
 // cutBytes shortens s to at most n bytes without splitting a rune.

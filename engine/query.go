@@ -69,30 +69,36 @@ type Keywords struct {
 // Reference is one cited document with its best passage; Passages are all of
 // its passages that the answer could draw on, best first.
 type Reference struct {
-	ReferenceID string             `json:"reference_id"`
-	FilePath    string             `json:"file_path"`
-	DocID       string             `json:"doc_id"`
-	ChunkID     string             `json:"chunk_id"`
-	Start       int                `json:"start"` // byte offsets in the document as sent
-	End         int                `json:"end"`
-	Page        int                `json:"page,omitempty"`
-	Heading     []string           `json:"headings,omitempty"`
-	Snippet     string             `json:"snippet"`
-	Score       float64            `json:"score"`
-	Passages    []ReferencePassage `json:"passages"`
-	Content     []string           `json:"content,omitempty"` // with include_chunk_content
+	ReferenceID string   `json:"reference_id"`
+	FilePath    string   `json:"file_path"`
+	DocID       string   `json:"doc_id"`
+	ChunkID     string   `json:"chunk_id"`
+	Start       int      `json:"start"` // byte offsets in the document as sent
+	End         int      `json:"end"`
+	Page        int      `json:"page,omitempty"`
+	Heading     []string `json:"headings,omitempty"`
+	Snippet     string   `json:"snippet"`
+	// Byte offsets of the snippet in the document as sent; absent where the text was
+	// made of the bytes and is not them.
+	SnippetStart int                `json:"snippet_start,omitempty"`
+	SnippetEnd   int                `json:"snippet_end,omitempty"`
+	Score        float64            `json:"score"`
+	Passages     []ReferencePassage `json:"passages"`
+	Content      []string           `json:"content,omitempty"` // with include_chunk_content
 }
 
 // ReferencePassage is one passage of a cited document.
 type ReferencePassage struct {
-	ChunkID string   `json:"chunk_id"`
-	Start   int      `json:"start"`
-	End     int      `json:"end"`
-	Page    int      `json:"page,omitempty"`
-	Heading []string `json:"headings,omitempty"`
-	Snippet string   `json:"snippet"`
-	Score   float64  `json:"score"`
-	Via     string   `json:"via,omitempty"` // the name that led to it
+	ChunkID      string   `json:"chunk_id"`
+	Start        int      `json:"start"`
+	End          int      `json:"end"`
+	Page         int      `json:"page,omitempty"`
+	Heading      []string `json:"headings,omitempty"`
+	Snippet      string   `json:"snippet"`
+	SnippetStart int      `json:"snippet_start,omitempty"`
+	SnippetEnd   int      `json:"snippet_end,omitempty"`
+	Score        float64  `json:"score"`
+	Via          string   `json:"via,omitempty"` // the name that led to it
 }
 
 // Event is one piece of a streamed answer, in this order: progress (when asked

@@ -227,7 +227,7 @@ func TestQuery_References(t *testing.T) {
 		several = several || len(r.Passages) > 1
 		for j, p := range r.Passages {
 			require.Equal(t, r.Content[j], texts[r.DocID][p.Start:p.End])
-			require.Contains(t, r.Content[j], p.Snippet)
+			require.Equal(t, p.Snippet, texts[r.DocID][p.SnippetStart:p.SnippetEnd])
 			require.NotEmpty(t, p.Snippet)
 		}
 	}

@@ -166,7 +166,11 @@ func demo(ctx context.Context, v *values, files []namedFile, question string, ou
 	say("%s\n", a.Response)
 	say("written by %s, in %d ms; from:", writer(a), time.Since(t).Milliseconds())
 	for _, r := range a.References[:min(5, len(a.References))] {
-		say("  [%s] %s, bytes %d-%d: %s", r.ReferenceID, r.FilePath, r.Start, r.End, oneLine(r.Snippet, 100))
+		from, to := r.SnippetStart, r.SnippetEnd
+		if to == 0 {
+			from, to = r.Start, r.End
+		}
+		say("  [%s] %s, bytes %d-%d: %s", r.ReferenceID, r.FilePath, from, to, oneLine(r.Snippet, 100))
 	}
 	say("%s", goOn)
 	return nil
