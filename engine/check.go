@@ -18,6 +18,7 @@ import (
 type CheckCounts struct {
 	Documents, Visible, Chunks, Answers, Jobs int
 	ContentBytes                              int64
+	Aliases, Edits                            int
 	Problems                                  int
 }
 
@@ -29,6 +30,8 @@ func (n *CheckCounts) Add(o CheckCounts) {
 	n.Answers += o.Answers
 	n.Jobs += o.Jobs
 	n.ContentBytes += o.ContentBytes
+	n.Aliases += o.Aliases
+	n.Edits += o.Edits
 	n.Problems += o.Problems
 }
 
@@ -54,7 +57,7 @@ func Check(ctx context.Context, store *tenancy.Store, s *tenancy.Space, report f
 		k.tx = tx
 		for _, step := range []func() error{
 			func() error { return k.readJobs(refs) },
-			k.documents, k.visible, k.content, k.chunks, k.lists, k.touched, k.answers,
+			k.documents, k.visible, k.content, k.chunks, k.lists, k.touched, k.answers, k.byHand,
 		} {
 			if err := step(); err != nil {
 				return err

@@ -12,8 +12,8 @@ import (
 )
 
 // Dump writes the ground state that readers see as text, one fact a line:
-// documents, chunks, a hash of each embedding, and contributions, all in key
-// order. Two knowledge bases with one dump answer every question alike. Times,
+// documents, chunks, a hash of each embedding, contributions, aliases and edits,
+// all in key order. Two knowledge bases with one dump answer every question alike. Times,
 // track and job ids, attempts, generations and what is not visible are left out,
 // so that inserting A and B and deleting A gives the dump of inserting B.
 func Dump(ctx context.Context, s *tenancy.Space, w io.Writer) error {
@@ -31,7 +31,7 @@ func Dump(ctx context.Context, s *tenancy.Space, w io.Writer) error {
 				return fmt.Errorf("dump document %x: %w", v.doc, err)
 			}
 		}
-		return nil
+		return dumpHand(out, tx)
 	})
 	if err != nil {
 		return err

@@ -178,7 +178,7 @@ func (r *resident) findEntity(field, name string) (uint32, error) {
 	if name == "" || len(name) > maxLabelBytes {
 		return 0, badField(field, fmt.Sprintf("has %d bytes; 1 to %d are allowed", len(name), maxLabelBytes))
 	}
-	id, ok := r.graph.Entity(EntityID(name))
+	id, ok := r.graph.Entity(r.hand.rootOf(EntityID(name)))
 	if !ok {
 		return 0, fmt.Errorf("%w: no entity is called %q", ErrNotFound, name)
 	}

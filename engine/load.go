@@ -39,6 +39,11 @@ func loadResident(ctx context.Context, e *Engine, s *tenancy.Space) (*resident, 
 		if err != nil {
 			return err
 		}
+		hand, err := readHand(tx)
+		if err != nil {
+			return err
+		}
+		r.startHand(hand)
 		l := &loader{tx: tx, r: r}
 		if err := l.all(ctx, visible); err != nil {
 			return err
@@ -94,7 +99,7 @@ func (l *loader) all(ctx context.Context, visible []visibleDoc) error {
 		if err != nil {
 			return err
 		}
-		prepared, err := prepareAll(batch, func(ref chunkRef) (string, error) { return l.title(docs, ref.version) })
+		prepared, err := prepareAll(batch, l.r.hand, func(ref chunkRef) (string, error) { return l.title(docs, ref.version) })
 		if err != nil {
 			return err
 		}
@@ -207,7 +212,7 @@ func (l *loader) batch(after []byte, want map[version]int) (batch []raw, last []
 }
 
 // prepareAll decodes and analyses chunks on every processor, in order.
-func prepareAll(batch []raw, title func(chunkRef) (string, error)) ([]preparedChunk, error) {
+func prepareAll(batch []raw, hand *byHand, title func(chunkRef) (string, error)) ([]preparedChunk, error) {
 	titles := make([]string, len(batch))
 	for i := range batch {
 		var err error
@@ -221,7 +226,7 @@ func prepareAll(batch []raw, title func(chunkRef) (string, error)) ([]preparedCh
 	for w := range n {
 		g.Go(func() (err error) {
 			for i := w; i < len(batch) && err == nil; i += n {
-				out[i], err = prepare(batch[i], titles[i])
+				out[i], err = prepare(batch[i], titles[i], hand)
 			}
 			return err
 		})
@@ -229,7 +234,7 @@ func prepareAll(batch []raw, title func(chunkRef) (string, error)) ([]preparedCh
 	return out, g.Wait()
 }
 
-func prepare(x raw, title string) (p preparedChunk, err error) {
+func prepare(x raw, title string, hand *byHand) (p preparedChunk, err error) {
 	rec, err := decodeChunk(x.chunk)
 	if err != nil {
 		return p, err
@@ -241,14 +246,10 @@ func prepare(x raw, title string) (p preparedChunk, err error) {
 	if p.said, err = decodeContribution(x.say); err != nil {
 		return p, err
 	}
+	p.resolve(hand)
 	names := make([]string, len(p.said.Entities))
-	p.entities = make([]string, len(p.said.Entities))
 	for i, e := range p.said.Entities {
-		names[i], p.entities[i] = e.Name, EntityID(e.Name)
-	}
-	p.ends = make([][2]string, len(p.said.Relations))
-	for i, x := range p.said.Relations {
-		p.ends[i] = [2]string{EntityID(x.Source), EntityID(x.Target)}
+		names[i] = e.Name
 	}
 	p.analysis = analyse(title, rec.Heading, rec.Text, names)
 	return p, nil
@@ -282,7 +283,7 @@ func (l *loader) one(k docKey) (preparedDoc, error) {
 		}
 	}
 	p := preparedDoc{doc: d}
-	p.chunks, err = prepareAll(batch, func(chunkRef) (string, error) { return d.title, nil })
+	p.chunks, err = prepareAll(batch, l.r.hand, func(chunkRef) (string, error) { return d.title, nil })
 	return p, err
 }
 
@@ -329,6 +330,9 @@ func (kb *openKB) advance(ctx context.Context, tx *tenancy.Tx) error {
 		}
 		now = state.Generation
 	}
+	if docs, err = kb.takeHand(tx, docs, !ok); err != nil {
+		return err
+	}
 	for len(docs) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -349,6 +353,7 @@ func (kb *openKB) advance(ctx context.Context, tx *tenancy.Tx) error {
 			if err = kb.res.apply(p); err != nil {
 				break
 			}
+			delete(kb.res.behind, p.doc.doc)
 		}
 		kb.res.mu.Unlock()
 		if err != nil {

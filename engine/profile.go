@@ -23,6 +23,7 @@ type profile struct {
 	keywords    string // a relation's, the union
 	description string // the distinct fragments
 	sources     []uint32
+	manual      bool // people wrote some of it
 }
 
 // folder reads contributions through one snapshot, each chunk's once.

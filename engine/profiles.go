@@ -104,8 +104,7 @@ func (r *resident) dropRelation(rel uint32) {
 // name, then both.
 func (r *resident) relationKey(rel uint32) string {
 	x := &r.relations[rel]
-	lo, hi := r.graph.Name(x.lo), r.graph.Name(x.hi)
-	return string(binary.BigEndian.AppendUint32(nil, uint32(len(lo)))) + lo + hi
+	return pair{r.graph.Name(x.lo), r.graph.Name(x.hi)}.key()
 }
 
 func profileKey(kind byte, name string) []byte {
@@ -129,15 +128,15 @@ func (r *resident) loadProfiles(tx *tenancy.Tx, dim int) error {
 	}
 	owners := make(map[string]owner, len(r.entities)+len(r.relations))
 	for id := range r.entities {
-		if x := &r.entities[id]; len(x.chunks) > 0 {
+		if r.liveEntity(uint32(id)) {
 			k := profileKey(profileEntities, r.graph.Name(uint32(id)))
-			owners[string(k)] = owner{&r.profiles.entities, r.index.Entities, uint32(id), x.print}
+			owners[string(k)] = owner{&r.profiles.entities, r.index.Entities, uint32(id), r.entityPrint(uint32(id))}
 		}
 	}
 	for id := range r.relations {
-		if x := &r.relations[id]; len(x.chunks) > 0 {
+		if r.liveRelation(uint32(id)) {
 			k := profileKey(profileRelations, r.relationKey(uint32(id)))
-			owners[string(k)] = owner{&r.profiles.relations, r.index.Relations, uint32(id), x.print}
+			owners[string(k)] = owner{&r.profiles.relations, r.index.Relations, uint32(id), r.relationPrint(uint32(id))}
 		}
 	}
 	err := tx.Scan(kindProfile, tenancy.Scan{}, func(rest, value []byte) error {
@@ -345,7 +344,7 @@ func (r *resident) profileTasks(tx *tenancy.Tx, n int) (tasks []profileTask, gon
 			return nil, nil, err
 		}
 		tasks = append(tasks, profileTask{
-			space: &r.profiles.entities, id: id, name: r.graph.Name(id), print: r.entities[id].print,
+			space: &r.profiles.entities, id: id, name: r.graph.Name(id), print: r.entityPrint(id),
 			text: profileText(r.entityName(id), p),
 		})
 	}
@@ -356,7 +355,7 @@ func (r *resident) profileTasks(tx *tenancy.Tx, n int) (tasks []profileTask, gon
 		}
 		x := &r.relations[id]
 		tasks = append(tasks, profileTask{
-			space: &r.profiles.relations, id: id, name: r.relationKey(id), print: x.print,
+			space: &r.profiles.relations, id: id, name: r.relationKey(id), print: r.relationPrint(id),
 			text: profileText(p.keywords+"\t"+r.entityName(x.lo)+"\n"+r.entityName(x.hi), p),
 		})
 	}
@@ -389,11 +388,11 @@ func (r *resident) setProfiles(tasks []profileTask, vecs [][]float32, gone []str
 		into, now := &r.index.Entities, uint64(0)
 		name := ""
 		switch {
-		case t.space.kind == profileEntities && int(t.id) < len(r.entities) && len(r.entities[t.id].chunks) > 0:
-			now, name = r.entities[t.id].print, r.graph.Name(t.id)
-		case t.space.kind == profileRelations && int(t.id) < len(r.relations) && len(r.relations[t.id].chunks) > 0:
+		case t.space.kind == profileEntities && r.liveEntity(t.id):
+			now, name = r.entityPrint(t.id), r.graph.Name(t.id)
+		case t.space.kind == profileRelations && r.liveRelation(t.id):
 			into = &r.index.Relations
-			now, name = r.relations[t.id].print, r.relationKey(t.id)
+			now, name = r.relationPrint(t.id), r.relationKey(t.id)
 		}
 		if name != t.name || now != t.print {
 			continue

@@ -11,8 +11,8 @@ import (
 )
 
 // The kinds of record of a knowledge base. Ground state is kindDocument,
-// kindContent, kindChunk, kindVector, kindContribution and kindVisible; the
-// rest is derived from it or keeps accounts of it. Fields of a key are of fixed
+// kindContent, kindChunk, kindVector, kindContribution, kindVisible, kindAlias and
+// kindEdit; the rest is derived from it or keeps accounts of it. Fields of a key are of fixed
 // width or length-prefixed, never joined by a separator.
 const (
 	kindState        = 'K' // () -> kbState
@@ -22,7 +22,7 @@ const (
 	kindVector       = 'V' // doc16 gen8 ord4 -> float32 little endian
 	kindContribution = 'X' // doc16 gen8 ord4 -> contribution
 	kindVisible      = 'S' // doc16 -> gen8 chunks4
-	kindTouched      = 'U' // kbgen8 -> doc16; what a resident copy at kbgen-1 has to read again
+	kindTouched      = 'U' // kbgen8 -> doc16; what a resident copy at kbgen-1 has to read again; handMark for aliases and edits
 	kindList         = 'L' // status1 created8 doc16 -> (); status 0 lists all
 	kindTrack        = 'T' // len1 track doc16 -> ()
 	kindAnswer       = 'A' // sha32 -> stored model answer
@@ -30,6 +30,8 @@ const (
 	kindAnswerUse    = 'b' // sha32 doc16 gen8 -> (); the same, by answer
 	kindAnswerAge    = 'B' // time8 sha32 -> (); oldest first
 	kindProfile      = 'P' // space1 sha16(name) -> profile vector and the hash of its text
+	kindAlias        = 'N' // sha16(identity) -> aliasRecord
+	kindEdit         = 'E' // space1 sha16(name), as for profiles -> editRecord
 )
 
 // contentPartBytes keeps a value under the store's 256 KiB.
@@ -107,6 +109,8 @@ type kbState struct {
 	Bytes       int64          `json:"content_bytes"` // of all documents, as they are shown
 	AnswerBytes int64          `json:"answer_bytes"`
 	Profiles    uint64         `json:"profiles,omitempty"` // the profile job that waits, 0 when none does
+	Aliases     int            `json:"aliases,omitempty"`
+	Edits       int            `json:"edits,omitempty"`
 }
 
 // face is what an input says of a document beside its text.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -42,6 +43,10 @@ type resident struct {
 
 	profiles *profiles // nil when the embedder is pure
 
+	hand   *byHand             // what people said of the graph
+	left   map[string][]uint32 // chunks of which something is left out, by what
+	behind map[docKey]bool     // documents that are still read by what hand was before
+
 	cost int64 // bytes of the tables of this struct, kept by apply
 }
 
@@ -62,6 +67,7 @@ type residentChunk struct {
 	// What the chunk gave to the graph, so that taking it away needs no record.
 	mentions  []chunkMention
 	relations []chunkRelation
+	left      []string // what is left out because people took it away
 }
 
 // chunkMention is one naming of an entity. record is the place of the entity's
@@ -97,6 +103,7 @@ type residentEntity struct {
 	surfaces []surfaceCount // how it is written
 	key      string         // nameKey of its identity, under which byKey has it
 	print    uint64         // sum of the contributions' prints: says whether a stored profile is still right
+	edit     *editRecord    // what people wrote of it, nil for nothing
 }
 
 type surfaceCount struct{ surface, n uint32 }
@@ -112,6 +119,7 @@ type residentRelation struct {
 	forward, back int64 // weight by direction, fixed point
 	lo, hi        uint32
 	print         uint64
+	edit          *editRecord
 }
 
 // weightUnit makes sums of weights exact, and so independent of their order.
@@ -132,6 +140,9 @@ func newResident(dim int, pure bool) *resident {
 		graph:    graph.New(),
 		surfaces: map[string]uint32{},
 		byKey:    map[string][]uint32{},
+		hand:     noHand,
+		left:     map[string][]uint32{},
+		behind:   map[docKey]bool{},
 	}
 	r.index.Text = r.recall.lex
 	if !pure {
@@ -158,9 +169,12 @@ type preparedChunk struct {
 	vector     []float32
 	analysis   analysis
 	said       contribution
-	// Identities of the entities and of the ends of the relations in said.
+	// Identities of the entities and of the ends of the relations in said, "" for
+	// what does not count.
 	entities []string
 	ends     [][2]string
+	cut      map[int]bool // relations that do not count though their ends do
+	left     []string     // what people took away, see resident.left
 }
 
 type preparedDoc struct {
@@ -272,6 +286,7 @@ func (r *resident) entity(identity string) uint32 {
 	if x := &r.entities[id]; len(x.chunks) == 0 && x.key == "" {
 		// The key of the identity, not of this spelling: it must not depend on
 		// which spelling came first.
+		x.edit = r.hand.entity[identity]
 		if r.profiles != nil { // a name that comes back owns its stored vector again
 			delete(r.profiles.gone, string(profileKey(profileEntities, r.graph.Name(id))))
 		}
@@ -304,18 +319,29 @@ func (r *resident) contribute(chunk uint32, p *preparedChunk) {
 	}
 	for record, x := range p.said.Relations {
 		a, b := p.ends[record][0], p.ends[record][1]
-		if a == "" || b == "" || a == b {
+		cut := p.cut[record]
+		if !cut && (a == "" || b == "") {
 			continue
+		}
+		said := x.Description
+		if cut {
+			said = "" // what is left out describes nothing
 		}
 		// An end that no entity record names still is an entity (LightRAG: type UNKNOWN).
 		ends := [2]uint32{}
 		for i, name := range [2]string{x.Source, x.Target} {
 			identity := p.ends[record][i]
+			if identity == "" {
+				continue
+			}
 			id, ok := r.graph.Entity(identity)
 			if !ok || !c.mentionsEntity(id) {
-				id = mention(identity, name, "", x.Description, endOfRelation)
+				id = mention(identity, name, "", said, endOfRelation)
 			}
 			ends[i] = id
+		}
+		if cut {
+			continue
 		}
 		forward := a < b
 		lo, hi := ends[0], ends[1]
@@ -326,6 +352,7 @@ func (r *resident) contribute(chunk uint32, p *preparedChunk) {
 		cr.rel = r.relate(lo, hi, cr, 1, chunk)
 		c.relations = append(c.relations, cr)
 	}
+	r.leaveOut(chunk, p.left)
 	r.cost += int64(mentionBytes*len(c.mentions) + relationBytes*len(c.relations))
 }
 
@@ -336,6 +363,17 @@ func (c *residentChunk) mentionsEntity(e uint32) bool {
 // relate adds (sign 1) one chunk's word on the pair lo-hi. One edge stands for
 // a pair; it points the way most of the weight does.
 func (r *resident) relate(lo, hi uint32, cr chunkRelation, sign int64, chunk uint32) uint32 {
+	rel := r.edge(lo, hi)
+	x := &r.relations[rel]
+	x.chunks = insertID(x.chunks, chunk)
+	x.add(cr, sign)
+	r.orient(rel)
+	r.touchRelation(rel)
+	return rel
+}
+
+// edge is the graph's id of the relation of a pair, made when it is new.
+func (r *resident) edge(lo, hi uint32) uint32 {
 	rel, ok := r.graph.FindRelation(lo, hi)
 	if !ok {
 		rel, ok = r.graph.FindRelation(hi, lo)
@@ -344,15 +382,13 @@ func (r *resident) relate(lo, hi uint32, cr chunkRelation, sign int64, chunk uin
 		rel = r.graph.Relate(r.graph.Name(lo), r.graph.Name(hi), 0)
 		r.growRelations(rel)
 		r.relations[rel] = residentRelation{lo: lo, hi: hi}
+		if len(r.hand.relation) > 0 {
+			r.relations[rel].edit = r.hand.relation[pairOf(r.graph.Name(lo), r.graph.Name(hi))]
+		}
 		if r.profiles != nil {
 			delete(r.profiles.gone, string(profileKey(profileRelations, r.relationKey(rel))))
 		}
 	}
-	x := &r.relations[rel]
-	x.chunks = insertID(x.chunks, chunk)
-	x.add(cr, sign)
-	r.orient(rel)
-	r.touchRelation(rel)
 	return rel
 }
 
@@ -377,10 +413,22 @@ func (r *resident) growRelations(rel uint32) {
 func (r *resident) orient(rel uint32) {
 	x := &r.relations[rel]
 	src, dst := x.lo, x.hi
-	if x.back > x.forward {
+	weight := float64(x.forward+x.back) / weightUnit
+	turned := x.back > x.forward
+	if e := x.edit; e != nil {
+		if e.Created {
+			turned = !e.forward
+		}
+		if e.Weight != nil {
+			weight = *e.Weight
+		} else if weight == 0 {
+			weight = 1
+		}
+	}
+	if turned {
 		src, dst = x.hi, x.lo
 	}
-	r.graph.SetRelation(rel, src, dst, float32(float64(x.forward+x.back)/weightUnit))
+	r.graph.SetRelation(rel, src, dst, float32(weight))
 }
 
 // withdraw takes what a chunk said out of the graph again.
@@ -391,18 +439,14 @@ func (r *resident) withdraw(chunk uint32) {
 		x := &r.relations[cr.rel]
 		x.add(cr, -1)
 		r.touchRelation(cr.rel)
-		if x.forward+x.back > 0 {
+		if x.forward+x.back > 0 || x.edit != nil {
 			r.orient(cr.rel)
 		}
 	}
 	for _, cr := range c.relations {
 		x := &r.relations[cr.rel]
 		x.chunks = removeID(x.chunks, chunk)
-		if x.forward+x.back == 0 && len(x.chunks) == 0 && x.hi != x.lo {
-			r.dropRelation(cr.rel)
-			r.graph.Unrelate(cr.rel)
-			*x = residentRelation{}
-		}
+		r.leaveRelation(cr.rel)
 	}
 	for _, m := range c.mentions {
 		x := &r.entities[m.entity]
@@ -414,15 +458,9 @@ func (r *resident) withdraw(chunk uint32) {
 	for _, m := range c.mentions {
 		x := &r.entities[m.entity]
 		x.chunks = removeID(x.chunks, chunk)
-		if len(x.surfaces) == 0 && len(x.chunks) == 0 {
-			if _, live := r.graph.NameOK(m.entity); live {
-				r.dropEntity(m.entity)
-				r.graph.RemoveEntity(m.entity)
-				r.forgetKey(x.key, m.entity)
-				*x = residentEntity{}
-			}
-		}
+		r.leaveEntity(m.entity)
 	}
+	r.takeBack(chunk)
 }
 
 func (r *resident) forgetKey(key string, e uint32) {
@@ -465,13 +503,21 @@ func countSurface(l []surfaceCount, s uint32, d int) []surfaceCount {
 	return append(l, surfaceCount{s, uint32(d)})
 }
 
-// entityName is how an entity is written most often; ties go to the smaller spelling.
+// entityName is what people call an entity, else how it is written most often,
+// other names of it left aside; ties go to the smaller spelling.
 func (r *resident) entityName(e uint32) string {
+	if s := r.shownByHand(e); s != "" {
+		return s
+	}
 	best, n := "", uint32(0)
-	for _, s := range r.entities[e].surfaces {
+	for _, s := range r.ownSurfaces(e) {
 		if w := r.surface[s.surface].text; s.n > n || s.n == n && w < best {
 			best, n = w, s.n
 		}
+	}
+	if n == 0 {
+		name := r.graph.Name(e)
+		return cmp.Or(r.hand.spelled[name], name)
 	}
 	return best
 }
