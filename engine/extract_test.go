@@ -65,19 +65,24 @@ func TestModelExtractor(t *testing.T) {
 }
 
 func TestModelAnswerer(t *testing.T) {
-	c := &scripted{pieces: []string{"<thi", "nk>hidden", " {", "</thi", "nk>\n", "\n  Ada", " wrote [1].", ""}}
+	c := &scripted{pieces: []string{"<thi", "nk>hidden", " {", "</thi", "nk>\n", "\n  Ada", " wrote [1][", "7]", ".", ""}}
 	var streamed []string
 	a := ModelAnswerer(c, AnswerOptions{})
 	got, err := a.Answer(context.Background(), AnswerRequest{
 		Query: "Who wrote?", Prompt: "the prompt", History: []Message{{Role: "user", Content: "hello"}, {Role: "assistant", Content: "hi"}},
+		Chunks: []EvidenceChunk{{ReferenceID: "1"}},
 	}, func(s string) error { streamed = append(streamed, s); return nil })
 	require.NoError(t, err)
 	require.Equal(t, AnswerReply{Text: "Ada wrote [1].", PromptTokens: 7, ReplyTokens: 3}, got)
-	require.Equal(t, []string{"Ada", " wrote [1]."}, streamed)
+	require.Equal(t, []string{"Ada", " wrote [1]", "."}, streamed)
 	require.Equal(t, "the prompt", c.asked[0].System)
 	require.Equal(t, Message{Role: "user", Content: "Who wrote?"}, c.asked[0].Messages[2])
 	require.Len(t, c.asked[0].Messages, 3)
 	require.Equal(t, "scripted", a.Model())
+
+	bypass, err := a.Answer(context.Background(), AnswerRequest{Query: "Who wrote?"}, nil)
+	require.NoError(t, err)
+	require.Equal(t, "Ada wrote [1][7].", bypass.Text, "without a context nothing is a citation")
 
 	gone := errors.New("client is gone")
 	_, err = a.Answer(context.Background(), AnswerRequest{}, func(string) error { return gone })
