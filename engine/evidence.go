@@ -227,7 +227,7 @@ func snippet(text string, wanted map[string]bool) (from, to int) {
 func trimmed(text string, from, to int) (int, int) {
 	s := strings.TrimLeftFunc(text[from:to], unicode.IsSpace)
 	from = to - len(s)
-	return from, from + len(cutBytes(strings.TrimRightFunc(s, unicode.IsSpace), snippetBytes))
+	return from, from + len(strings.TrimRightFunc(cutBytes(s, snippetBytes), unicode.IsSpace))
 }
 
 // cutBytes shortens s to at most n bytes without splitting a rune.
