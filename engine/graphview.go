@@ -40,10 +40,10 @@ func (r *Reader) Graph(ctx context.Context, q GraphRequest) (*Subgraph, error) {
 		return nil, badField("max_nodes", fmt.Sprintf("is %d; 1 to %d are allowed", q.MaxNodes, maxGraphNodes))
 	}
 	out := &Subgraph{Nodes: []GraphNode{}, Edges: []GraphEdge{}}
-	err := r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
+	err := r.look(ctx, q.Filter, func(res *view, tx *tenancy.Tx) error {
 		var start []uint32
 		if q.Label == "" || q.Label == "*" {
-			start = res.graph.Popular(q.MaxNodes)
+			start = res.look().Popular(q.MaxNodes)
 		} else {
 			id, err := res.findEntity("label", q.Label)
 			if err != nil {
@@ -55,7 +55,8 @@ func (r *Reader) Graph(ctx context.Context, q GraphRequest) (*Subgraph, error) {
 		if len(start) != 1 {
 			depth = 1
 		}
-		hop := res.graph.KHop(start, depth, q.MaxNodes, maxGraphFanout)
+		hop := res.look().KHop(start, depth, q.MaxNodes, maxGraphFanout)
+		res.order(hop.Relations)
 		out.IsTruncated = hop.Truncated
 		v := newGraphView(res, tx)
 		for _, n := range hop.Nodes {
@@ -77,8 +78,9 @@ func (r *Reader) Graph(ctx context.Context, q GraphRequest) (*Subgraph, error) {
 }
 
 // Labels returns at most limit entity names that begin with or hold q, those
-// that begin with it first; q "" lists by name. Limit 0 means 300.
-func (r *Reader) Labels(ctx context.Context, q string, limit int) ([]string, error) {
+// that begin with it first; q "" lists by name. Limit 0 means 300. It sees what
+// the filter permits; nil permits everything.
+func (r *Reader) Labels(ctx context.Context, q string, limit int, f *Filter) ([]string, error) {
 	limit, err := labelLimit(limit)
 	if err != nil {
 		return nil, err
@@ -87,8 +89,8 @@ func (r *Reader) Labels(ctx context.Context, q string, limit int) ([]string, err
 		return nil, badField("q", fmt.Sprintf("has %d bytes; at most %d are allowed", len(q), maxLabelBytes))
 	}
 	out := []string{}
-	return out, r.read(ctx, func(res *resident, _ *tenancy.Tx) error {
-		for _, id := range res.graph.Search(EntityID(q), limit) {
+	return out, r.look(ctx, f, func(res *view, _ *tenancy.Tx) error {
+		for _, id := range res.look().Search(EntityID(q), limit) {
 			out = append(out, res.entityName(id))
 		}
 		return nil
@@ -96,15 +98,16 @@ func (r *Reader) Labels(ctx context.Context, q string, limit int) ([]string, err
 }
 
 // PopularLabels returns the entities with the most relations. Limit 0 means 300.
-func (r *Reader) PopularLabels(ctx context.Context, limit int) ([]GraphLabel, error) {
+// It sees what the filter permits.
+func (r *Reader) PopularLabels(ctx context.Context, limit int, f *Filter) ([]GraphLabel, error) {
 	limit, err := labelLimit(limit)
 	if err != nil {
 		return nil, err
 	}
 	out := []GraphLabel{}
-	err = r.read(ctx, func(res *resident, _ *tenancy.Tx) error {
-		for _, id := range res.graph.Popular(limit) {
-			out = append(out, GraphLabel{Label: res.entityName(id), Degree: res.graph.Degree(id)})
+	err = r.look(ctx, f, func(res *view, _ *tenancy.Tx) error {
+		for _, id := range res.look().Popular(limit) {
+			out = append(out, GraphLabel{Label: res.entityName(id), Degree: res.degree(id)})
 		}
 		return nil
 	})
@@ -121,10 +124,11 @@ func labelLimit(n int) (int, error) {
 	return n, nil
 }
 
-// Entity returns one entity with its profile folded from up to 64 contributions.
-func (r *Reader) Entity(ctx context.Context, name string) (*GraphNode, error) {
+// Entity returns one entity with its profile folded from up to 64 contributions
+// that the filter permits. An entity of which it permits none is ErrNotFound.
+func (r *Reader) Entity(ctx context.Context, name string, f *Filter) (*GraphNode, error) {
 	var nodes []GraphNode
-	err := r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
+	err := r.look(ctx, f, func(res *view, tx *tenancy.Tx) error {
 		id, err := res.findEntity("name", name)
 		if err != nil {
 			return err
@@ -140,10 +144,10 @@ func (r *Reader) Entity(ctx context.Context, name string) (*GraphNode, error) {
 }
 
 // Path returns a shortest path of at most 6 relations between two entities,
-// whichever way the relations point.
-func (r *Reader) Path(ctx context.Context, from, to string) (*GraphPath, error) {
+// whichever way the relations point, through what the filter permits.
+func (r *Reader) Path(ctx context.Context, from, to string, f *Filter) (*GraphPath, error) {
 	out := &GraphPath{Nodes: []GraphNode{}, Edges: []GraphEdge{}}
-	err := r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
+	err := r.look(ctx, f, func(res *view, tx *tenancy.Tx) error {
 		a, err := res.findEntity("from", from)
 		if err != nil {
 			return err
@@ -152,7 +156,7 @@ func (r *Reader) Path(ctx context.Context, from, to string) (*GraphPath, error) 
 		if err != nil {
 			return err
 		}
-		nodes, rels, ok := res.graph.ShortestPath(a, b, maxPathDepth, maxPathVisited)
+		nodes, rels, ok := res.look().ShortestPath(a, b, maxPathDepth, maxPathVisited)
 		out.Found = ok
 		v := newGraphView(res, tx)
 		for _, n := range nodes {
@@ -180,9 +184,22 @@ func (r *resident) findEntity(field, name string) (uint32, error) {
 	}
 	id, ok := r.graph.Entity(r.hand.rootOf(EntityID(name)))
 	if !ok {
-		return 0, fmt.Errorf("%w: no entity is called %q", ErrNotFound, name)
+		return 0, noEntity(name)
 	}
 	return id, nil
+}
+
+func noEntity(name string) error { return fmt.Errorf("%w: no entity is called %q", ErrNotFound, name) }
+
+// look is read with what a filter permits in sight.
+func (r *Reader) look(ctx context.Context, f *Filter, show func(*view, *tenancy.Tx) error) error {
+	return r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
+		v, err := res.within(ctx, f)
+		if err != nil {
+			return err
+		}
+		return show(v, tx)
+	})
 }
 
 // graphView writes entities and relations as LightRAG's graph routes do.
@@ -194,8 +211,8 @@ type graphView struct {
 // A view of many nodes shows what a few contributions say of each.
 const viewFoldChunks = 3
 
-func newGraphView(r *resident, tx *tenancy.Tx) *graphView {
-	return &graphView{f: newFolder(r, tx, nil), fold: viewFoldChunks}
+func newGraphView(v *view, tx *tenancy.Tx) *graphView {
+	return &graphView{f: newFolder(v, tx, nil), fold: viewFoldChunks}
 }
 
 func (v *graphView) node(id uint32, out *[]GraphNode) error {
@@ -203,11 +220,11 @@ func (v *graphView) node(id uint32, out *[]GraphNode) error {
 	if err != nil {
 		return err
 	}
-	name := v.f.r.entityName(id)
+	name := v.f.v.entityName(id)
 	ids, paths := v.f.sourcesOf(p.sources)
 	*out = append(*out, GraphNode{ID: name, Labels: []string{name}, Properties: map[string]any{
 		"entity_id": name, "entity_type": p.typ, "description": p.description, "source_id": ids, "file_path": paths,
-		"degree": v.f.r.graph.Degree(id), "mentions": len(v.f.r.entities[id].chunks),
+		"degree": v.f.v.degree(id), "mentions": v.f.v.mentioned(id),
 	}})
 	return nil
 }
@@ -217,8 +234,8 @@ func (v *graphView) edge(rel uint32, out *[]GraphEdge) error {
 	if err != nil {
 		return err
 	}
-	src, dst, w, _ := v.f.r.graph.Relation(rel)
-	a, b := v.f.r.entityName(src), v.f.r.entityName(dst)
+	src, dst, w, _ := v.f.v.relation(rel)
+	a, b := v.f.v.entityName(src), v.f.v.entityName(dst)
 	ids, paths := v.f.sourcesOf(p.sources)
 	*out = append(*out, GraphEdge{ID: a + "-" + b, Type: "DIRECTED", Source: a, Target: b, Properties: map[string]any{
 		"weight": float64(w), "keywords": p.keywords, "description": p.description, "source_id": ids, "file_path": paths,
@@ -230,7 +247,7 @@ func (v *graphView) edge(rel uint32, out *[]GraphEdge) error {
 func (f *folder) sourcesOf(chunks []uint32) (ids, paths string) {
 	var a, b []string
 	for _, id := range chunks {
-		c := &f.r.chunks[id]
+		c := &f.v.chunks[id]
 		a = append(a, chunkID(c.doc.id, c.ord))
 		if !slices.Contains(b, c.doc.filePath) {
 			b = append(b, c.doc.filePath)

@@ -48,7 +48,7 @@ func TestGraph_Shape(t *testing.T) {
 	require.Equal(t, "friends,letters", e.Properties["keywords"])
 	require.ElementsMatch(t, []string{"They wrote letters.", "He answered."}, strings.Split(e.Properties["description"].(string), "<SEP>"))
 
-	n, err := kb.Entity(ctx, "london")
+	n, err := kb.Entity(ctx, "london", nil)
 	require.NoError(t, err)
 	require.Equal(t, "London", n.ID)
 	require.Equal(t, "UNKNOWN", n.Properties["entity_type"], "known only as the end of a relation")
@@ -81,12 +81,12 @@ func TestGraph_Reach(t *testing.T) {
 		require.Equal(t, c.want, ids(g), "%+v", c.q)
 		require.Equal(t, c.truncated, g.IsTruncated, "%+v", c.q)
 	}
-	p, err := kb.Path(ctx, "London", "Ada Lovelace")
+	p, err := kb.Path(ctx, "London", "Ada Lovelace", nil)
 	require.NoError(t, err)
 	require.True(t, p.Found)
 	require.Len(t, p.Nodes, 4)
 	require.Len(t, p.Edges, 3)
-	p, err = kb.Path(ctx, "London", "Turin")
+	p, err = kb.Path(ctx, "London", "Turin", nil)
 	require.NoError(t, err)
 	require.False(t, p.Found)
 	require.NotNil(t, p.Nodes)
@@ -101,14 +101,14 @@ func TestGraph_Labels(t *testing.T) {
 		"zzz":  {},
 		"turi": {"Turin"},
 	} {
-		got, err := kb.Labels(ctx, q, 0)
+		got, err := kb.Labels(ctx, q, 0, nil)
 		require.NoError(t, err)
 		require.Equal(t, want, got, "%q", q)
 	}
-	got, err := kb.Labels(ctx, "", 2)
+	got, err := kb.Labels(ctx, "", 2, nil)
 	require.NoError(t, err)
 	require.Len(t, got, 2)
-	top, err := kb.PopularLabels(ctx, 3)
+	top, err := kb.PopularLabels(ctx, 3, nil)
 	require.NoError(t, err)
 	require.Equal(t, []engine.GraphLabel{{Label: "Babbage", Degree: 2}, {Label: "Engine", Degree: 2}, {Label: "Ada Lovelace", Degree: 1}}, top)
 }
@@ -116,10 +116,10 @@ func TestGraph_Labels(t *testing.T) {
 func TestGraph_Refuses(t *testing.T) {
 	kb := letters(t)
 	graph := func(q engine.GraphRequest) error { _, err := kb.Graph(ctx, q); return err }
-	entity := func(name string) error { _, err := kb.Entity(ctx, name); return err }
-	path := func(a, b string) error { _, err := kb.Path(ctx, a, b); return err }
-	labels := func(q string, n int) error { _, err := kb.Labels(ctx, q, n); return err }
-	popular := func(n int) error { _, err := kb.PopularLabels(ctx, n); return err }
+	entity := func(name string) error { _, err := kb.Entity(ctx, name, nil); return err }
+	path := func(a, b string) error { _, err := kb.Path(ctx, a, b, nil); return err }
+	labels := func(q string, n int) error { _, err := kb.Labels(ctx, q, n, nil); return err }
+	popular := func(n int) error { _, err := kb.PopularLabels(ctx, n, nil); return err }
 	for _, err := range []error{graph(engine.GraphRequest{Label: "Nobody"}), entity("Nobody"), path("Nobody", "Turin"), path("Turin", "Nobody")} {
 		require.ErrorIs(t, err, engine.ErrNotFound)
 		require.ErrorContains(t, err, "Nobody")

@@ -4,7 +4,7 @@ package engine
 // names of the question in its order, known to the base or written as names, then
 // the rare words among the rest; high are the other words: those of the relation
 // table first, which say what is asked about the names.
-func questionKeywords(r *recall, text string, words []questionWord, seeds []seed) Keywords {
+func questionKeywords(r *sight, text string, words []questionWord, seeds []seed) Keywords {
 	k := Keywords{High: []string{}, Low: []string{}}
 	seen := map[string]bool{}
 	add := func(list *[]string, w string) {
@@ -38,7 +38,7 @@ func questionKeywords(r *recall, text string, words []questionWord, seeds []seed
 		case relationGroup[w.key] != nil:
 			add(&k.High, w.key)
 		default:
-			if t, ok := r.lex.Term(w.stem); ok && r.lex.Frequency(t) <= rareFrequency {
+			if t, ok := r.part.Term(w.stem); ok && r.part.Frequency(t) <= rareFrequency {
 				rare = append(rare, w.key)
 			} else {
 				common = append(common, w.key)

@@ -147,7 +147,7 @@ func (l *loader) document(v version) (*residentDoc, error) {
 	if err != nil {
 		return nil, fmt.Errorf("document %x: %w", v.doc, err)
 	}
-	return &residentDoc{version: v, id: rec.ID, filePath: rec.FilePath, title: rec.Title, metadata: rec.Metadata}, nil
+	return &residentDoc{version: v, id: rec.ID, filePath: rec.FilePath, title: rec.Title, metadata: rec.Metadata, created: rec.Created}, nil
 }
 
 // batch reads the next chunks after a key with their vectors and contributions.

@@ -19,8 +19,8 @@ func (r *resident) lessRelation(a, b uint32) bool {
 }
 
 // rarity is the weight of a name by the number of chunks that mention it.
-func (r *resident) rarity(n int) float64 {
-	return math.Log(1 + float64(len(r.chunks)-len(r.free))/float64(max(1, n)))
+func (v *view) rarity(n int) float64 {
+	return math.Log(1 + float64(v.chunkN)/float64(max(1, n)))
 }
 
 // matcher scores short texts by the question's words they hold. A text is taken
@@ -31,11 +31,11 @@ type matcher struct {
 	in   map[string][]int // the words that a text holds, ascending
 }
 
-func newMatcher(r *recall, q question) *matcher {
+func newMatcher(r *sight, q question) *matcher {
 	m := &matcher{word: make(map[string]int, len(q.terms)), in: map[string][]int{}}
 	for i, t := range q.terms {
 		m.word[r.lex.Text(t)] = i
-		m.idf = append(m.idf, r.lex.IDF(t))
+		m.idf = append(m.idf, r.part.IDF(t))
 	}
 	return m
 }

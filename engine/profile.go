@@ -17,7 +17,7 @@ const maxFoldChunks = 8
 // fieldSep joins lists in one field, as LightRAG does.
 const fieldSep = "<SEP>"
 
-// profile is the fold of the live contributions to an entity or a relation.
+// profile is the fold of the contributions in sight to an entity or a relation.
 type profile struct {
 	typ         string // an entity's, by vote
 	keywords    string // a relation's, the union
@@ -28,14 +28,14 @@ type profile struct {
 
 // folder reads contributions through one snapshot, each chunk's once.
 type folder struct {
-	r     *resident
+	v     *view // only what is in sight is read, counted or shown
 	tx    *tenancy.Tx
 	first map[uint32]int // chunks of the answer with their rank: their word counts first
 	said  map[uint32]*contribution
 }
 
-func newFolder(r *resident, tx *tenancy.Tx, cited []uint32) *folder {
-	f := &folder{r: r, tx: tx, first: map[uint32]int{}, said: map[uint32]*contribution{}}
+func newFolder(v *view, tx *tenancy.Tx, cited []uint32) *folder {
+	f := &folder{v: v, tx: tx, first: map[uint32]int{}, said: map[uint32]*contribution{}}
 	for i, id := range cited {
 		if _, ok := f.first[id]; !ok {
 			f.first[id] = i
@@ -49,7 +49,7 @@ func (f *folder) contribution(chunk uint32) (*contribution, error) {
 	if c := f.said[chunk]; c != nil {
 		return c, nil
 	}
-	x := &f.r.chunks[chunk]
+	x := &f.v.chunks[chunk]
 	c := &contribution{}
 	b, err := f.tx.Get(kindContribution, x.doc.key(x.ord))
 	if errors.Is(err, tenancy.ErrNotFound) {
@@ -65,7 +65,8 @@ func (f *folder) contribution(chunk uint32) (*contribution, error) {
 	return c, nil
 }
 
-// pick chooses the chunks whose word is read: cited ones by rank, then by key.
+// pick chooses the chunks whose word is read, among those in sight: cited ones by
+// rank, then by key.
 func (f *folder) pick(chunks []uint32, n int) []uint32 {
 	rank := func(id uint32) int {
 		if i, ok := f.first[id]; ok {
@@ -73,11 +74,11 @@ func (f *folder) pick(chunks []uint32, n int) []uint32 {
 		}
 		return len(f.first)
 	}
-	return bestN(chunks, n, func(a, b uint32) bool {
+	return bestN(f.v.inSight(chunks), n, func(a, b uint32) bool {
 		if x, y := rank(a), rank(b); x != y {
 			return x < y
 		}
-		return f.r.less(a, b)
+		return f.v.less(a, b)
 	})
 }
 
@@ -110,14 +111,14 @@ func vote(votes map[string]int) string {
 // entity folds up to n contributions to an entity.
 func (f *folder) entity(e uint32, n int) (profile, error) {
 	types, frag := map[string]int{}, fragments{}
-	p := profile{sources: f.pick(f.r.entities[e].chunks, n)}
+	p := profile{sources: f.pick(f.v.entities[e].chunks, n)}
 	for _, id := range p.sources {
 		c, err := f.contribution(id)
 		if err != nil {
 			return p, err
 		}
 		named := false
-		for _, m := range f.r.chunks[id].mentions {
+		for _, m := range f.v.chunks[id].mentions {
 			if m.entity != e || m.record == endOfRelation || int(m.record) >= len(c.Entities) {
 				continue
 			}
@@ -133,8 +134,8 @@ func (f *folder) entity(e uint32, n int) (profile, error) {
 		if named {
 			continue
 		}
-		for _, m := range f.r.chunks[id].relations { // known only as the end of a relation
-			x := &f.r.relations[m.rel]
+		for _, m := range f.v.chunks[id].relations { // known only as the end of a relation
+			x := &f.v.relations[m.rel]
 			if (x.lo != e && x.hi != e) || int(m.record) >= len(c.Relations) {
 				continue
 			}
@@ -152,7 +153,7 @@ func (f *folder) entity(e uint32, n int) (profile, error) {
 
 // relation folds up to n contributions to a relation.
 func (f *folder) relation(rel uint32, n int) (profile, error) {
-	x := &f.r.relations[rel]
+	x := &f.v.relations[rel]
 	frag := fragments{}
 	keywords := map[string]bool{}
 	p := profile{sources: f.pick(x.chunks, n)}
@@ -161,7 +162,7 @@ func (f *folder) relation(rel uint32, n int) (profile, error) {
 		if err != nil {
 			return p, err
 		}
-		for _, at := range f.r.chunks[id].relations {
+		for _, at := range f.v.chunks[id].relations {
 			if at.rel != rel || int(at.record) >= len(c.Relations) {
 				continue
 			}

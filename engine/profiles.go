@@ -337,7 +337,7 @@ func (r *resident) profileTasks(tx *tenancy.Tx, n int) (tasks []profileTask, gon
 			gone = append(gone, k)
 		}
 	}
-	f := newFolder(r, tx, nil)
+	f := newFolder(r.everything(), tx, nil)
 	for _, id := range bestN(keysOf(r.profiles.entities.stale), n, r.lessEntity) {
 		p, err := f.entity(id, profileFold)
 		if err != nil {

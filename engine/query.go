@@ -36,6 +36,7 @@ type Query struct {
 	IncludeReferences   *bool     `json:"include_references,omitempty"` // true
 	IncludeChunkContent bool      `json:"include_chunk_content,omitempty"`
 	IncludeProgress     bool      `json:"include_progress,omitempty"`
+	Filter              *Filter   `json:"filter,omitempty"` // permits everything
 }
 
 // Answer is LightRAG's answer to a query, with what made it.
@@ -182,6 +183,7 @@ type GraphRequest struct {
 	Label    string
 	MaxDepth int
 	MaxNodes int
+	Filter   *Filter // nil permits everything
 }
 
 // Subgraph is LightRAG's graph answer.

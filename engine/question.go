@@ -58,10 +58,15 @@ type questionWord struct {
 // words. With relationGroups words of one group of relations (English) stand for
 // each other. Any bytes are accepted.
 func parseQuestion(r *recall, text string, relationGroups bool) question {
+	return r.whole().parse(text, relationGroups)
+}
+
+// parse is parseQuestion against what is in sight.
+func (r *sight) parse(text string, relationGroups bool) question {
 	q := question{text: text}
 	words := questionWords(text)
 	for _, w := range words {
-		if t, ok := r.lex.Term(w.stem); ok {
+		if t, ok := r.part.Term(w.stem); ok {
 			q.addTerm(t)
 		}
 	}
@@ -70,14 +75,14 @@ func parseQuestion(r *recall, text string, relationGroups bool) question {
 		if w.used || functionWords[w.key] {
 			continue
 		}
-		if t, ok := r.lex.Term(w.stem); ok {
+		if t, ok := r.part.Term(w.stem); ok {
 			q.addRel(t, 1)
 		}
 		if !relationGroups {
 			continue
 		}
 		for _, g := range relationGroup[w.key] {
-			if t, ok := r.lex.Term(g); ok {
+			if t, ok := r.part.Term(g); ok {
 				q.addRel(t, groupWeight)
 			}
 		}
@@ -133,7 +138,7 @@ func (q *question) addRel(t uint32, weight float64) {
 }
 
 // findSeeds marks the words of known names as used, the longest names first.
-func (q *question) findSeeds(r *recall, words []questionWord) {
+func (q *question) findSeeds(r *sight, words []questionWord) {
 	var b strings.Builder
 	at := make([]int, len(words)+1)
 	for i, w := range words {
@@ -150,7 +155,7 @@ func (q *question) findSeeds(r *recall, words []questionWord) {
 				continue
 			}
 			key := joined[at[a] : at[a+n]-1]
-			name, ok := r.pass.Lookup(key)
+			name, ok := r.lookup(key)
 			if !ok || n == 1 && !r.standsAlone(run[0], name) {
 				continue
 			}
@@ -180,19 +185,22 @@ func freeToName(run []questionWord) bool {
 // standsAlone reports whether a single word of a question is meant as the name:
 // it is written as one, or it is a rare name that the base writes in lower case no
 // more often.
-func (r *recall) standsAlone(w questionWord, name uint32) bool {
+func (r *sight) standsAlone(w questionWord, name uint32) bool {
 	if len(w.key) < 2 || notNames[w.key] {
 		return false
 	}
 	if w.proper {
 		return true
 	}
-	n := r.pass.Count(name)
+	n := r.count(name)
 	if n > rareFrequency {
 		return false
 	}
-	if t, ok := r.lex.Term(w.stem); ok {
+	if t, ok := r.part.Term(w.stem); ok {
 		for _, p := range r.lex.Postings(t) {
+			if !r.part.Has(p.ID) {
+				continue
+			}
 			if n -= int(p.Lower); n < 0 {
 				return false
 			}

@@ -81,15 +81,67 @@ func (r *recall) bytes() int64 {
 	return r.lex.Bytes() + r.pass.Bytes() + int64(8*cap(r.windows)+4*cap(r.free)+28*cap(r.chunks))
 }
 
+// sight is what one search sees of a recall: all of it, or the windows of some
+// chunks as if the others were not there. What a search of a part returns is what
+// a recall that holds those chunks alone returns, to the last bit. It is scratch:
+// for one goroutine, and void with the next change.
+type sight struct {
+	*recall
+	part *index.Part
+	// held is, by name, the number of windows in the part that hold it and 1, 0
+	// while that is not known; nil when the part is the whole.
+	held []int32
+}
+
+// whole is the sight of everything.
+func (r *recall) whole() *sight { return &sight{recall: r, part: r.lex.Whole()} }
+
+// only is the sight of some chunks.
+func (r *recall) only(chunks bits) *sight {
+	s := &sight{recall: r, part: r.lex.NewPart(), held: make([]int32, r.pass.Bound())}
+	for id, own := range r.chunks {
+		if chunks.has(uint32(id)) {
+			for _, w := range own {
+				s.part.Add(w)
+			}
+		}
+	}
+	return s
+}
+
+// lookup returns the number of a name that some window in sight holds.
+func (s *sight) lookup(key string) (uint32, bool) {
+	n, ok := s.pass.Lookup(key)
+	return n, ok && (s.held == nil || s.count(n) > 0)
+}
+
+// count is the number of windows in sight that hold a name.
+func (s *sight) count(name uint32) int {
+	if s.held == nil {
+		return s.pass.Count(name)
+	}
+	if n := s.held[name]; n > 0 {
+		return int(n - 1)
+	}
+	n := 0
+	for _, l := range s.pass.PassagesOf(name) {
+		if s.part.Has(l.ID) {
+			n++
+		}
+	}
+	s.held[name] = int32(n + 1)
+	return n
+}
+
 // bm25 returns at most k chunks by BM25 of their best window, best first, equal
 // ones ordered by less; keep (nil for all) is asked before ranking.
-func (r *recall) bm25(q question, k int, keep func(uint32) bool, less func(a, b uint32) bool) []scored {
-	w := r.walker()
-	defer r.release(w)
-	r.lex.Score(&w.all, q.terms, r.keepWindows(keep))
-	w.chunks.reset(len(r.chunks))
+func (s *sight) bm25(q question, k int, keep func(uint32) bool, less func(a, b uint32) bool) []scored {
+	w := s.walker()
+	defer s.release(w)
+	s.part.Score(&w.all, q.terms, s.keepWindows(keep))
+	w.chunks.reset(len(s.chunks))
 	for _, d := range w.all.Matched() {
-		w.chunks.offer(r.windows[d], d, w.all.Of(d))
+		w.chunks.offer(s.windows[d], d, w.all.Of(d))
 	}
 	return w.chunks.top(k, less)
 }
@@ -98,30 +150,39 @@ func (r *recall) bm25(q question, k int, keep func(uint32) bool, less func(a, b 
 // window in three steps from the question, best first, equal ones ordered by less.
 // keep (nil for all) is asked before ranking: what it refuses neither starts nor
 // carries mass. Chunks without mass are not returned.
-func (r *recall) walk(q question, k int, keep func(uint32) bool, less func(a, b uint32) bool) []scored {
-	w := r.walker()
-	defer r.release(w)
-	w.reset(r, q, r.keepWindows(keep), r.lessWindow(less))
+func (s *sight) walk(q question, k int, keep func(uint32) bool, less func(a, b uint32) bool) []scored {
+	w := s.walker()
+	defer s.release(w)
+	w.reset(s, q, s.keepWindows(keep), s.lessWindow(less))
 	w.start()
 	w.run()
-	w.chunks.reset(len(r.chunks))
+	w.chunks.reset(len(s.chunks))
 	for _, d := range w.last.set {
-		w.chunks.offer(r.windows[d], d, float64(w.last.of[d])/massUnit)
+		w.chunks.offer(s.windows[d], d, float64(w.last.of[d])/massUnit)
 	}
 	out := w.chunks.top(k, less)
 	for i := range out {
 		if v := w.via[w.chunks.window[out[i].ID]]; v.mass > 0 {
-			out[i].Via = r.pass.Key(v.name)
+			out[i].Via = s.pass.Key(v.name)
 		}
 	}
 	return out
+}
+
+// bm25 and walk are those of the whole.
+func (r *recall) bm25(q question, k int, keep func(uint32) bool, less func(a, b uint32) bool) []scored {
+	return r.whole().bm25(q, k, keep, less)
+}
+
+func (r *recall) walk(q question, k int, keep func(uint32) bool, less func(a, b uint32) bool) []scored {
+	return r.whole().walk(q, k, keep, less)
 }
 
 func (r *recall) walker() *walker { return r.scratch.Get().(*walker) }
 
 // release keeps a walker's memory for the next search and nothing of the caller's.
 func (r *recall) release(w *walker) {
-	w.q, w.keep, w.less = question{}, nil, nil
+	w.sight, w.q, w.keep, w.less = nil, question{}, nil, nil
 	r.scratch.Put(w)
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"alcove/graph"
 	"alcove/index"
@@ -55,6 +56,7 @@ type residentDoc struct {
 	version
 	id, filePath, title string
 	metadata            map[string]any
+	created             time.Time
 	chunks              []uint32 // dense ids, by ordinal
 }
 

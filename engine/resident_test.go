@@ -90,18 +90,18 @@ func observe(t testing.TB, v *enginetest.Env, name string) string {
 	}
 	g, err := kb.Graph(ctx, engine.GraphRequest{})
 	put("graph", g, err)
-	labels, err := kb.Labels(ctx, "", 0)
+	labels, err := kb.Labels(ctx, "", 0, nil)
 	put("labels", labels, err)
-	found, err := kb.Labels(ctx, "ba", 0)
+	found, err := kb.Labels(ctx, "ba", 0, nil)
 	put("labels ba", found, err)
-	popular, err := kb.PopularLabels(ctx, 0)
+	popular, err := kb.PopularLabels(ctx, 0, nil)
 	put("popular", popular, err)
 	for _, l := range labels {
-		n, err := kb.Entity(ctx, l)
+		n, err := kb.Entity(ctx, l, nil)
 		put("entity "+l, n, err)
 		g, err := kb.Graph(ctx, engine.GraphRequest{Label: l, MaxDepth: 2, MaxNodes: 4})
 		put("around "+l, g, err)
-		p, err := kb.Path(ctx, labels[0], l)
+		p, err := kb.Path(ctx, labels[0], l, nil)
 		put("path "+l, p, err)
 	}
 	return b.String()

@@ -106,7 +106,11 @@ func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec search
 		if err := r.eng.checkLength(res, vec); err != nil {
 			return err
 		}
-		s := &search{eng: r.eng, r: res, p: p, vec: vec, q: parseQuestion(res.recall, p.Query.Query, *r.eng.o.RelationGroups)}
+		v, err := res.within(ctx, p.Filter)
+		if err != nil {
+			return err
+		}
+		s := &search{eng: r.eng, r: v, p: p, vec: vec, q: v.seen.parse(p.Query.Query, *r.eng.o.RelationGroups)}
 		if len(kw.High) == 0 && len(kw.Low) == 0 {
 			*kw = s.q.keywords()
 		}
@@ -139,10 +143,10 @@ func (e *Engine) checkLength(res *resident, vec searchVectors) error {
 	return nil
 }
 
-// search is one search over a locked copy.
+// search is one search over what is in sight of a locked copy.
 type search struct {
 	eng *Engine
-	r   *resident
+	r   *view
 	p   *plan
 	q   question
 	kw  Keywords
@@ -160,7 +164,7 @@ func (s *search) run(tx *tenancy.Tx) error {
 	local, global, chunks, walk := s.p.wants()
 	var walked []scored
 	if walk || local && s.pure() {
-		walked = s.r.recall.walk(s.q, max(s.p.chunkTopK, channelDepth), nil, s.r.less)
+		walked = s.r.seen.walk(s.q, max(s.p.chunkTopK, channelDepth), nil, s.r.less)
 	}
 	var localE, globalE, localR, globalR []scored
 	if local {
@@ -221,7 +225,7 @@ func (s *search) fill(walked []scored) []scored {
 		seen[x.ID] = true
 		low = x.Score
 	}
-	for i, x := range s.r.recall.bm25(s.q, s.p.chunkTopK, nil, s.r.less) {
+	for i, x := range s.r.seen.bm25(s.q, s.p.chunkTopK, nil, s.r.less) {
 		if !seen[x.ID] {
 			walked = append(walked, scored{ID: x.ID, Score: low / float64(2+i)})
 		}
@@ -230,16 +234,19 @@ func (s *search) fill(walked []scored) []scored {
 }
 
 // chunkChannels are the lexical and the dense list of the question, among the
-// chunks that keep allows.
+// chunks that keep allows, nil for all in sight.
 func (s *search) chunkChannels(keep func(uint32) bool) ([]channel, error) {
 	depth := max(s.p.chunkTopK, channelDepth)
 	lw, vw := modelLexicalWeight, modelVectorWeight
 	if s.pure() {
 		lw, vw = pureLexicalWeight, pureVectorWeight
 	}
-	c := []channel{{idsOf(s.r.recall.bm25(s.q, depth, keep, s.r.less)), lw}}
+	c := []channel{{idsOf(s.r.seen.bm25(s.q, depth, keep, s.r.less)), lw}}
 	if s.vec.query == nil || s.r.index.Chunks == nil || s.r.index.Chunks.Len() == 0 {
 		return c, nil
+	}
+	if keep == nil {
+		keep = s.r.keep()
 	}
 	hits, err := s.r.index.Chunks.Search(s.vec.query, depth, keep, s.r.less)
 	if err != nil {
@@ -294,11 +301,13 @@ func (s *search) findEntities(walked []scored) ([]scored, error) {
 	sum := map[uint32]float64{}
 	for _, k := range s.lowKeys() {
 		for _, e := range s.r.byKey[k] {
-			sum[e] = max(sum[e], 2)
+			if s.r.hasEntity(e) {
+				sum[e] = max(sum[e], 2)
+			}
 		}
 	}
 	if walked == nil {
-		walked = s.r.recall.bm25(s.q, massPassages, nil, s.r.less)
+		walked = s.r.seen.bm25(s.q, massPassages, nil, s.r.less)
 	}
 	var top float64
 	for _, x := range firstN(walked, massPassages) {
@@ -307,7 +316,7 @@ func (s *search) findEntities(walked []scored) ([]scored, error) {
 	for _, x := range firstN(walked, massPassages) {
 		c := &s.r.chunks[x.ID]
 		for _, m := range c.mentions {
-			n := len(s.r.entities[m.entity].chunks)
+			n := s.r.mentioned(m.entity)
 			sum[m.entity] += x.Score / top * s.r.rarity(n) / float64(len(c.mentions))
 		}
 	}
@@ -315,7 +324,7 @@ func (s *search) findEntities(walked []scored) ([]scored, error) {
 	if s.vec.low == nil || s.r.index.Entities == nil || s.r.index.Entities.Len() == 0 {
 		return words, nil
 	}
-	hits, err := s.r.index.Entities.Search(s.vec.low, s.p.topK, nil, s.r.lessEntity)
+	hits, err := s.r.index.Entities.Search(s.vec.low, s.p.topK, s.r.keepEntities(), s.r.lessEntity)
 	if err != nil {
 		return nil, fmt.Errorf("search entities: %w", err)
 	}
@@ -348,10 +357,11 @@ func (s *search) edgesOf(entities []scored) []scored {
 	var list []edge
 	seen := map[uint32]bool{}
 	for _, e := range entities {
-		s.r.graph.Neighbours(e.ID, func(n, rel uint32, _ bool, w float32) bool {
-			if !seen[rel] {
+		s.r.graph.Neighbours(e.ID, func(n, rel uint32, _ bool, _ float32) bool {
+			if !seen[rel] && s.r.hasRelation(rel) {
 				seen[rel] = true
-				list = append(list, edge{rel, s.r.graph.Degree(e.ID) + s.r.graph.Degree(n), w})
+				_, _, w, _ := s.r.relation(rel)
+				list = append(list, edge{rel, s.r.degree(e.ID) + s.r.degree(n), w})
 			}
 			return len(list) < maxEdgesPerQuery
 		})
@@ -377,7 +387,7 @@ func (s *search) edgesOf(entities []scored) []scored {
 // words, by how much of the words their own sentence and keywords hold.
 func (s *search) findRelations(tx *tenancy.Tx) ([]scored, error) {
 	if s.vec.high != nil && s.r.index.Relations != nil && s.r.index.Relations.Len() > 0 {
-		hits, err := s.r.index.Relations.Search(s.vec.high, s.p.topK, nil, s.r.lessRelation)
+		hits, err := s.r.index.Relations.Search(s.vec.high, s.p.topK, s.r.keepRelations(), s.r.lessRelation)
 		if err != nil {
 			return nil, fmt.Errorf("search relations: %w", err)
 		}
@@ -391,11 +401,11 @@ func (s *search) findRelations(tx *tenancy.Tx) ([]scored, error) {
 	}
 	// A keyword alone ("born") is in every other passage: what the question
 	// names counts beside it.
-	words := parseQuestion(s.r.recall, joinWords(s.kw.High, "")+" "+s.q.text, *s.eng.o.RelationGroups)
+	words := s.r.seen.parse(joinWords(s.kw.High, "")+" "+s.q.text, *s.eng.o.RelationGroups)
 	f := newFolder(s.r, tx, nil)
 	sum := map[uint32]float64{}
-	match := newMatcher(s.r.recall, words)
-	for _, x := range s.r.recall.bm25(words, relationPassages, nil, s.r.less) {
+	match := newMatcher(s.r.seen, words)
+	for _, x := range s.r.seen.bm25(words, relationPassages, nil, s.r.less) {
 		c, err := f.contribution(x.ID)
 		if err != nil {
 			return nil, err
@@ -418,7 +428,7 @@ func (s *search) endsOf(relations []scored) []scored {
 	var out []scored
 	seen := map[uint32]bool{}
 	for _, x := range relations {
-		src, dst, _, ok := s.r.graph.Relation(x.ID)
+		src, dst, _, ok := s.r.relation(x.ID)
 		if !ok {
 			continue
 		}
@@ -443,7 +453,7 @@ func (s *search) chunksOfItems() ([]uint32, error) {
 		}
 		candidates := newBits(len(s.r.chunks))
 		for _, it := range items {
-			for _, c := range chunks(it.ID) {
+			for _, c := range s.r.inSight(chunks(it.ID)) {
 				candidates.set(c)
 			}
 		}
@@ -508,17 +518,17 @@ func (f *folder) dataEntity(x scored) (DataEntity, error) {
 	p, err := f.entity(x.ID, maxFoldChunks)
 	ids, paths := f.sourcesOf(p.sources)
 	return DataEntity{
-		EntityName: f.r.entityName(x.ID), EntityType: p.typ, Description: p.description,
+		EntityName: f.v.entityName(x.ID), EntityType: p.typ, Description: p.description,
 		SourceID: ids, FilePath: paths, Score: x.Score,
 	}, err
 }
 
 func (f *folder) dataRelation(x scored) (DataRelation, error) {
 	p, err := f.relation(x.ID, maxFoldChunks)
-	src, dst, w, _ := f.r.graph.Relation(x.ID)
+	src, dst, w, _ := f.v.relation(x.ID)
 	ids, paths := f.sourcesOf(p.sources)
 	return DataRelation{
-		SrcID: f.r.entityName(src), TgtID: f.r.entityName(dst), Description: p.description, Keywords: p.keywords,
+		SrcID: f.v.entityName(src), TgtID: f.v.entityName(dst), Description: p.description, Keywords: p.keywords,
 		Weight: float64(w), SourceID: ids, FilePath: paths, Score: x.Score,
 	}, err
 }

@@ -48,7 +48,7 @@ const weightScale = 1 << 22
 //
 // and D is the ranking.
 type walker struct {
-	*recall
+	*sight
 	q    question
 	keep func(uint32) bool
 	less func(a, b uint32) bool
@@ -116,8 +116,8 @@ func (m *sparseMass) add(i uint32, v int64) {
 // shareOf is the share x of a mass, rounded down.
 func shareOf(mass int64, x float64) int64 { return int64(float64(mass) * x) }
 
-func (w *walker) reset(r *recall, q question, keep func(uint32) bool, less func(a, b uint32) bool) {
-	w.recall, w.q, w.keep, w.less = r, q, keep, less
+func (w *walker) reset(r *sight, q question, keep func(uint32) bool, less func(a, b uint32) bool) {
+	w.sight, w.q, w.keep, w.less = r, q, keep, less
 	passages, terms := r.lex.Bound()
 	w.relIDF.reset(terms)
 	w.words.reset(terms)
@@ -138,25 +138,25 @@ func (w *walker) reset(r *recall, q question, keep func(uint32) bool, less func(
 	if len(w.via) < passages {
 		w.via = make([]viaName, passages+passages/4)
 	}
-	if n := r.lex.Len(); w.logsN != n {
+	if n := r.part.Len(); w.logsN != n {
 		w.logsN = n
 		w.logs = w.logs[:0]
 		for i := range crowded + 1 {
 			w.logs = append(w.logs, math.Log(1+float64(n)/float64(max(1, i))))
 		}
 	}
-	w.lex.Score(&w.all, q.terms, keep)
+	w.part.Score(&w.all, q.terms, keep)
 	var own []uint32
 	w.relWhole = 0
 	for _, x := range q.rel {
-		idf := w.lex.IDF(x.term)
+		idf := w.part.IDF(x.term)
 		w.relIDF.add(x.term, int64(idf*x.weight*weightScale))
 		if x.weight == 1 {
 			own = append(own, x.term)
 			w.relWhole += int64(idf * weightScale)
 		}
 	}
-	w.lex.Score(&w.rel, own, keep)
+	w.part.Score(&w.rel, own, keep)
 	w.relTop = w.rel.Max()
 }
 
@@ -166,7 +166,7 @@ func (w *walker) start() {
 	top := w.all.Max()
 	var rare []uint32
 	for _, x := range w.q.rel {
-		if x.weight == 1 && w.lex.Frequency(x.term) <= rareFrequency {
+		if x.weight == 1 && w.part.Frequency(x.term) <= rareFrequency {
 			rare = append(rare, x.term)
 		}
 	}
@@ -184,7 +184,7 @@ func (w *walker) start() {
 	// to 0.87 (see TestRecall_OneSubject); elsewhere it changes nothing.
 	each := (1 - lexical - rarePart) / max(a, 1)
 	for _, s := range w.q.seeds {
-		own := each * min(1, lexicalTop/float64(w.pass.Count(s.name)))
+		own := each * min(1, lexicalTop/float64(w.count(s.name)))
 		w.seeds.add(s.name, int64(own*massUnit))
 		lexical += each - own
 	}
@@ -254,6 +254,9 @@ func (w *walker) followed() []uint32 {
 	return out
 }
 
+// keeps reports whether a passage may carry mass.
+func (w *walker) keeps(id uint32) bool { return w.part.Has(id) && (w.keep == nil || w.keep(id)) }
+
 // passageWeight is the weight of the link from a node to a passage.
 func (w *walker) passageWeight(id uint32, s graph.Subject) int64 {
 	v := 1 + subjectGain*s.Weight()
@@ -273,7 +276,7 @@ func (w *walker) toPassages(to *sparseMass, mass int64, name uint32, mark bool) 
 	var whole int64
 	for _, l := range links {
 		var v int64
-		if w.keep == nil || w.keep(l.ID) {
+		if w.keeps(l.ID) {
 			v = w.passageWeight(l.ID, l.Subject)
 		}
 		w.weights = append(w.weights, v)
@@ -303,7 +306,7 @@ func (w *walker) fromWord(mass int64, term uint32) {
 	var whole int64
 	for _, l := range links {
 		var v int64
-		if w.keep == nil || w.keep(l.ID) {
+		if w.keeps(l.ID) {
 			v = w.passageWeight(l.ID, graph.NotSubject)
 		}
 		w.weights = append(w.weights, v)
@@ -379,7 +382,7 @@ func (w *walker) match(terms index.PassageTerms) {
 // nameWeight is the weight of the link from a passage to one of its names: none
 // for a name that leads nowhere else, and none back to a name of the question.
 func (w *walker) nameWeight(id uint32, l graph.PassageLink) int64 {
-	n := w.pass.Count(l.Name)
+	n := w.count(l.Name)
 	if n == 1 || n > crowded || w.seeds.of[l.Name] > 0 {
 		return 0
 	}
@@ -395,7 +398,7 @@ func (w *walker) nameWeight(id uint32, l graph.PassageLink) int64 {
 // wordWeight is the weight of the link from a passage to its term at place i as
 // a node: a word that stands in few passages and is no name.
 func (w *walker) wordWeight(term uint32, i int) int64 {
-	n := w.lex.Frequency(term)
+	n := w.part.Frequency(term)
 	if n < 2 || n > rareFrequency || !w.isPlain(term) {
 		return 0
 	}
@@ -406,7 +409,7 @@ func (w *walker) isPlain(term uint32) bool {
 	if w.plain[term] == wordUnknown {
 		text := w.lex.Text(term)
 		w.plain[term] = wordPlain
-		if _, ok := w.pass.Lookup(text); ok || digits(text) {
+		if _, ok := w.lookup(text); ok || digits(text) {
 			w.plain[term] = wordNoNode
 		}
 		w.knownOf = append(w.knownOf, term)

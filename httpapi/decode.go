@@ -111,6 +111,9 @@ func decodeStrict(name string, data []byte, v any) error {
 		if kind, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && kind.Field != "" {
 			return badField(kind.Field, "must be %s", describe(kind.Type))
 		}
+		if field, ok := errors.AsType[*engine.FieldError](err); ok { // of a type that reads itself
+			return field
+		}
 		return badField(name, "cannot be read: %v", err)
 	}
 	return nil

@@ -15,7 +15,11 @@ func (s *Server) graph(w http.ResponseWriter, r *http.Request, kb *engine.Reader
 	if err != nil {
 		return err
 	}
-	g, err := kb.Graph(r.Context(), engine.GraphRequest{Label: r.URL.Query().Get("label"), MaxDepth: depth, MaxNodes: nodes})
+	f, err := filterParam(r)
+	if err != nil {
+		return err
+	}
+	g, err := kb.Graph(r.Context(), engine.GraphRequest{Label: r.URL.Query().Get("label"), MaxDepth: depth, MaxNodes: nodes, Filter: f})
 	if err != nil {
 		return err
 	}
@@ -27,7 +31,11 @@ func (s *Server) graphLabels(w http.ResponseWriter, r *http.Request, kb *engine.
 	if err != nil {
 		return err
 	}
-	labels, err := kb.Labels(r.Context(), r.URL.Query().Get("q"), limit)
+	f, err := filterParam(r)
+	if err != nil {
+		return err
+	}
+	labels, err := kb.Labels(r.Context(), r.URL.Query().Get("q"), limit, f)
 	if err != nil {
 		return err
 	}
@@ -39,7 +47,11 @@ func (s *Server) popularLabels(w http.ResponseWriter, r *http.Request, kb *engin
 	if err != nil {
 		return err
 	}
-	labels, err := kb.PopularLabels(r.Context(), limit)
+	f, err := filterParam(r)
+	if err != nil {
+		return err
+	}
+	labels, err := kb.PopularLabels(r.Context(), limit, f)
 	if err != nil {
 		return err
 	}
@@ -52,7 +64,11 @@ func (s *Server) graphEntity(w http.ResponseWriter, r *http.Request, kb *engine.
 	if err != nil {
 		return err
 	}
-	e, err := kb.Entity(r.Context(), name)
+	f, err := filterParam(r)
+	if err != nil {
+		return err
+	}
+	e, err := kb.Entity(r.Context(), name, f)
 	if err != nil {
 		return err
 	}
@@ -68,7 +84,11 @@ func (s *Server) graphPath(w http.ResponseWriter, r *http.Request, kb *engine.Re
 	if err != nil {
 		return err
 	}
-	p, err := kb.Path(r.Context(), from, to)
+	f, err := filterParam(r)
+	if err != nil {
+		return err
+	}
+	p, err := kb.Path(r.Context(), from, to, f)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"alcove/engine"
 	"alcove/tenancy"
 )
 
@@ -43,6 +44,16 @@ func boolParam(r *http.Request, name string) (bool, error) {
 		return true, nil
 	}
 	return false, badField(name, "must be true or false")
+}
+
+// filterParam is the filter of a look at the graph, as JSON, or absent: nil.
+func filterParam(r *http.Request) (*engine.Filter, error) {
+	q := r.URL.Query()
+	if !q.Has("filter") {
+		return nil, nil
+	}
+	f := new(engine.Filter)
+	return f, decodeStrict("filter", []byte(q.Get("filter")), f)
 }
 
 // pageParams are cursor and limit of a management list.

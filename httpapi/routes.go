@@ -82,10 +82,10 @@ func (s *Server) routeTable() []route {
 		s.reads(post, pathQuery+"/stream", tenancy.PermQueryRun, s.queryStream),
 		s.reads(post, pathQuery+"/data", tenancy.PermQueryRun, s.queryData),
 
-		s.reads(get, pathGraph, tenancy.PermKBAccess, s.graph, "label", "max_depth", "max_nodes"),
-		s.reads(get, pathGraph+"/labels", tenancy.PermKBAccess, s.graphLabels, "q", "limit"),
-		s.reads(get, pathGraph+"/labels/popular", tenancy.PermKBAccess, s.popularLabels, "limit"),
-		s.reads(get, pathGraph+"/entity", tenancy.PermKBAccess, s.graphEntity, "name"),
-		s.reads(get, pathGraph+"/path", tenancy.PermKBAccess, s.graphPath, "from", "to"),
+		s.reads(get, pathGraph, tenancy.PermKBAccess, s.graph, "label", "max_depth", "max_nodes", "filter"),
+		s.reads(get, pathGraph+"/labels", tenancy.PermKBAccess, s.graphLabels, "q", "limit", "filter"),
+		s.reads(get, pathGraph+"/labels/popular", tenancy.PermKBAccess, s.popularLabels, "limit", "filter"),
+		s.reads(get, pathGraph+"/entity", tenancy.PermKBAccess, s.graphEntity, "name", "filter"),
+		s.reads(get, pathGraph+"/path", tenancy.PermKBAccess, s.graphPath, "from", "to", "filter"),
 	}
 }
