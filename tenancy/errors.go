@@ -48,6 +48,10 @@ var (
 	ErrTooBig = keyspace.ErrTooBig
 	// ErrDamaged marks records that fail their checksum or do not add up.
 	ErrDamaged = keyspace.ErrDamaged
+	// ErrLocked marks a data folder that another process has open.
+	ErrLocked = keyspace.ErrLocked
+	// ErrNewerFormat marks a data folder that a newer release has written.
+	ErrNewerFormat = keyspace.ErrNewerFormat
 	// ErrReadOnly marks a write inside a View.
 	ErrReadOnly = keyspace.ErrReadOnly
 	// ErrStop ends a Scan early without an error.

@@ -7,6 +7,10 @@ import "alcove/tenancy/keyspace"
 // process before Open.
 func ClosedCleanly(dir string) bool { return keyspace.CleanStop(dir) }
 
+// Exists reports whether there is a store in dir, whole or damaged. Open makes one
+// where there is none: who only wants to look asks first.
+func Exists(dir string) bool { return keyspace.Exists(dir) }
+
 // Probe opens the database in dir and closes it again. Some damage ends the
 // process that opens it, from a goroutine that nobody can recover: in a child
 // process that is an error like another.

@@ -75,10 +75,15 @@ func TestDemo_AnswersWithCitations(t *testing.T) {
 
 // What a user gets wrong at the start is answered with what to do.
 func TestServe_Refusals(t *testing.T) {
+	file, nowhere := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "none")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	for name, c := range map[string]struct{ args, want []string }{
 		"example secret":  {[]string{"serve", "--listen", "127.0.0.1:0", "--token-secret", "your-secret-key"}, []string{"TOKEN_SECRET"}},
 		"unknown flag":    {[]string{"serve", "--prot", "1"}, []string{"unknown flag"}},
 		"unknown command": {[]string{"srve"}, []string{"unknown command"}},
+		"data in memory":  {[]string{"serve", "--listen", "127.0.0.1:0", "--data-dir", ""}, []string{"DATA_DIR"}},
+		"data in a file":  {[]string{"serve", "--listen", "127.0.0.1:0", "--data-dir", file}, []string{file, "not a directory"}},
+		"nothing there":   {[]string{"check", "--data-dir", nowhere}, []string{"no store in " + nowhere}},
 		"bad settings":    {[]string{"serve", "--listen", "x", "--chunk-size", "x"}, []string{"LISTEN", "CHUNK_SIZE"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,6 +92,8 @@ func TestServe_Refusals(t *testing.T) {
 			for _, w := range c.want {
 				require.Contains(t, out, w)
 			}
+			require.NotContains(t, out, "backup")
+			require.NoDirExists(t, nowhere)
 		})
 	}
 }
@@ -105,6 +112,8 @@ func TestServe_OneFolderOneServer(t *testing.T) {
 	require.NoError(t, err)
 	_, err = bench.StartServer(ctx, bin, dir)
 	require.ErrorContains(t, err, "another process")
+	require.ErrorContains(t, err, "stop that server first")
+	require.NotContains(t, err.Error(), "backup", "nothing is damaged")
 	require.NoError(t, s.Stop())
 
 	s, err = bench.StartServer(ctx, bin, dir, "--rotate-secret")

@@ -30,8 +30,12 @@ dumps mean equal content, however it came about.`,
 			}
 			log := v.logger()
 			o := v.store(log)
+			v.checkSecret()
 			if err := v.err(); err != nil {
 				return err
+			}
+			if !tenancy.Exists(o.Dir) {
+				return fmt.Errorf("there is no store in %s (DATA_DIR from %s)", o.Dir, v.from["DATA_DIR"])
 			}
 			if err := probeAfterCrash(o.Dir); err != nil {
 				return err

@@ -30,6 +30,7 @@ func configCommand() *cobra.Command {
 				return err
 			}
 			v.server(v.logger()) // collects every fault
+			v.checkSecret()
 			return v.err()
 		},
 	}

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"runtime/debug"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -38,6 +41,7 @@ An administrator's token for it comes from: alcove token --data-dir DIR`,
 			}
 			log := v.logger()
 			cfg := v.server(log)
+			v.checkSecret()
 			if err := v.err(); err != nil {
 				return err
 			}
@@ -80,8 +84,10 @@ func (v *values) logger() *slog.Logger {
 // server reads a server's settings; faults are collected in v.
 func (v *values) server(log *slog.Logger) serverConfig {
 	cfg := serverConfig{log: log, listen: v.str("LISTEN")}
-	if _, _, err := net.SplitHostPort(cfg.listen); err != nil {
+	if _, port, err := net.SplitHostPort(cfg.listen); err != nil {
 		v.bad("LISTEN", "%q is not host:port", cfg.listen)
+	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		v.bad("LISTEN", "%q has no port from 0 to 65535", cfg.listen)
 	}
 	cfg.store = v.store(log)
 	cfg.models = v.models()
@@ -125,12 +131,26 @@ func (v *values) server(log *slog.Logger) serverConfig {
 
 // store reads the settings of the data folder alone.
 func (v *values) store(log *slog.Logger) tenancy.Options {
+	if v.str("DATA_DIR") == "" { // a store without a folder lives in memory
+		v.bad("DATA_DIR", "is empty")
+	}
 	return tenancy.Options{
 		Dir:             v.str("DATA_DIR"),
 		Logger:          log,
 		TokenSecret:     []byte(v.str("TOKEN_SECRET")),
 		TokenTTL:        time.Duration(v.number("TOKEN_EXPIRE_HOURS", 1, 24*366)) * time.Hour,
 		MaxKBsPerTenant: int(v.number("MAX_KB_PER_TENANT", 1, 100_000)),
+	}
+}
+
+// checkSecret says of a TOKEN_SECRET that is set whether it can be used.
+func (v *values) checkSecret() {
+	secret := v.str("TOKEN_SECRET")
+	if secret == "" {
+		return
+	}
+	if _, _, err := tenancy.SecretFrom("", []byte(secret)); err != nil {
+		v.bad("TOKEN_SECRET", "%s", strings.TrimPrefix(err.Error(), tenancy.ErrWeakSecret.Error()+": TOKEN_SECRET "))
 	}
 }
 
@@ -250,6 +270,9 @@ func probeAfterCrash(dir string) error {
 		return nil //nolint:nilerr // without a path to ourselves the open itself is the probe
 	}
 	out, err := exec.Command(self, "probe", dir).CombinedOutput()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == probeNotDamage {
+		return errors.New(lastLine(out))
+	}
 	if err != nil {
 		return fmt.Errorf("the store in %s does not open: %s\nIts files are untouched. Restore a backup into an empty folder, or copy the folder aside and ask for help", dir, lastLine(out))
 	}
@@ -269,6 +292,24 @@ func lastLine(b []byte) string {
 func probeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "probe DIR", Hidden: true, Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return tenancy.Probe(args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := tenancy.Probe(args[0])
+			hint := ""
+			switch {
+			case errors.Is(err, tenancy.ErrLocked):
+				hint = "; stop that server first, or choose another folder with --data-dir"
+			case errors.Is(err, tenancy.ErrNewerFormat), errors.Is(err, tenancy.ErrDiskFull),
+				errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
+			default:
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%v%s\n", err, hint)
+			os.Exit(probeNotDamage)
+			return nil
+		},
 	}
 }
+
+// probeNotDamage is the exit status of probe when it could not look, but not
+// because of what the store holds.
+const probeNotDamage = 3

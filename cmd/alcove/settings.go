@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/knadh/koanf/parsers/dotenv"
 	"github.com/knadh/koanf/providers/confmap"
@@ -135,8 +137,11 @@ func loadSettings(fs *pflag.FlagSet) (*values, error) {
 		path, explicit = f.Value.String(), true
 	}
 	fromFile := koanf.New("\x00")
-	switch err := fromFile.Load(file.Provider(path), dotenv.Parser()); {
+	switch lines, err := readEnvFile(path); {
 	case err == nil:
+		if err := fromFile.Load(confmap.Provider(lines, "\x00"), nil); err != nil {
+			return nil, err
+		}
 		if err := note(fromFile, path); err != nil {
 			return nil, err
 		}
@@ -172,6 +177,41 @@ func loadSettings(fs *pflag.FlagSet) (*values, error) {
 		return nil, err
 	}
 	return v, nil
+}
+
+// readEnvFile reads NAME=value lines; an empty value counts as not set. What is
+// wrong with a line is told by its number alone: the parser's own words quote
+// the rest of the file, and there are secrets in it.
+func readEnvFile(path string) (map[string]any, error) {
+	b, err := file.Provider(path).ReadBytes()
+	if err != nil {
+		return nil, err
+	}
+	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")) // some editors begin a file so
+	if !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 {
+		return nil, errors.New("is not UTF-8 text")
+	}
+	values, err := dotenv.Parser().Unmarshal(b)
+	if err != nil {
+		return nil, fmt.Errorf("line %d is not NAME=value", faultyLine(b))
+	}
+	for name, v := range values {
+		if v == "" {
+			delete(values, name)
+		}
+	}
+	return values, nil
+}
+
+// faultyLine is the number of the line after the longest beginning that parses.
+func faultyLine(b []byte) int {
+	lines := bytes.SplitAfter(b, []byte("\n"))
+	for n := len(lines) - 1; n > 0; n-- {
+		if _, err := dotenv.Parser().Unmarshal(bytes.Join(lines[:n], nil)); err == nil {
+			return n + 1
+		}
+	}
+	return 1
 }
 
 func (v *values) str(name string) string { return strings.TrimSpace(v.k.String(name)) }

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+
+	"alcove/tenancy"
 )
 
 var update = flag.Bool("update", false, "write the README's table of settings")
@@ -52,18 +54,48 @@ func TestSettings_NamedFileMustExist(t *testing.T) {
 	require.ErrorContains(t, err, "none.env")
 }
 
+// What is wrong with the file is told by the line, never by what stands there: it
+// holds secrets. An editor's byte order mark hides no setting.
+func TestSettings_File(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write := func(text string) { require.NoError(t, os.WriteFile(".env", []byte(text), 0o600)) }
+	write("\ufeffLISTEN=127.0.0.1:1\nDATA_DIR=\nMAX_ASYNC=\"7\" # seven\n")
+	v := load(t)
+	for name, want := range map[string][2]string{
+		"LISTEN": {"127.0.0.1:1", ".env"}, "DATA_DIR": {"alcove-data", "default"}, "MAX_ASYNC": {"7", ".env"},
+	} {
+		require.Equal(t, want, [2]string{v.str(name), v.from[name]}, name)
+	}
+	for text, says := range map[string]string{
+		"LISTEN=x\nno equals sign\nLLM_BINDING_API_KEY=hunter2\n": "line 2",
+		"LISTEN=x\n\nLLM_BINDING_API_KEY=\"hunter2\n":             "line 3",
+		"\xff\xfeL\x00I\x00hunter2":                               "UTF-8",
+		"LLM_MODEL=hunter2\x00\nA=b":                              "UTF-8",
+	} {
+		write(text)
+		fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		addSettings(fs)
+		_, err := loadSettings(fs)
+		require.ErrorContains(t, err, ".env: ")
+		require.ErrorContains(t, err, says)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+}
+
 // Every fault is in the one message, each with its name and where it came from.
 func TestSettings_AllFaultsAtOnce(t *testing.T) {
 	t.Chdir(t.TempDir())
 	t.Setenv("LLM_BINDING", "ollama")
 	t.Setenv("MAX_CACHED_INSTANCES", "none")
-	v := load(t, "--listen", "nowhere", "--chunk-size", "0", "--log-level", "LOUD", "--embedding-binding", "lollms", "--llm-binding-host", "ftp://x")
+	v := load(t, "--listen", "nowhere", "--chunk-size", "0", "--log-level", "LOUD", "--embedding-binding", "lollms", "--llm-binding-host", "ftp://x",
+		"--data-dir", "", "--token-secret", "your-secret-key")
 	v.server(v.logger())
+	v.checkSecret()
 	err := v.err()
 	require.Error(t, err)
 	for _, want := range []string{
 		"LISTEN (from flag)", "CHUNK_SIZE (from flag)", "LOG_LEVEL (from flag)", "EMBEDDING_BINDING (from flag)",
-		"LLM_BINDING_HOST (from flag)", "LLM_MODEL (from default)", "MAX_CACHED_INSTANCES (from environment)",
+		"LLM_BINDING_HOST (from flag)", "DATA_DIR (from flag): is empty", "TOKEN_SECRET (from flag): is a published example", "LLM_MODEL (from default)", "MAX_CACHED_INSTANCES (from environment)",
 	} {
 		require.ErrorContains(t, err, want)
 	}
@@ -76,6 +108,63 @@ func TestSettings_ForeignVariables(t *testing.T) {
 	got := strings.Join(foreignSet(), "\n")
 	require.Contains(t, got, "PG_HOST has no effect")
 	require.Contains(t, got, "LIGHTRAG_KV_STORAGE has no effect")
+}
+
+// What a token is worth depends on the secret the server runs with; the note says what
+// to do, whichever of the two is configured.
+func TestToken_Notes(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("TOKEN_SECRET", "")
+	token := func(args ...string) (out, note string, err error) {
+		var stdout, stderr strings.Builder
+		c := root()
+		c.SetOut(&stdout)
+		c.SetErr(&stderr)
+		c.SetArgs(append([]string{"token", "--data-dir", "data"}, args...))
+		err = c.Execute()
+		return stdout.String(), stderr.String(), err
+	}
+	start := func(secret string) {
+		s, err := tenancy.Open(tenancy.Options{Dir: "data", TokenSecret: []byte(secret)})
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+	}
+	const one, other = "Vh3qkP0w9sZrT1yBn5uLxEo7mDc2aJfG", "Xh3qkP0w9sZrT1yBn5uLxEo7mDc2aJfG"
+	for _, c := range []struct {
+		started, given string
+		says, saysNot  string // "": no note at all
+	}{
+		{"-", "", "no server has used data", "signed with"}, // made here
+		{"", "", "", ""},
+		{"", one, "signed with TOKEN_SECRET (from flag)", "kept"},
+		{one, one, "", ""},
+		{one, other, "signed with TOKEN_SECRET (from flag)", "kept"},
+		{one, "", "signed with " + filepath.Join("data", "token.secret"), "from default"},
+	} {
+		if c.started != "-" {
+			start(c.started)
+		}
+		var args []string
+		if c.given != "" {
+			args = []string{"--token-secret", c.given}
+		}
+		out, note, err := token(args...)
+		require.NoError(t, err)
+		require.Equal(t, 2, strings.Count(out, "."), "the token alone: %q", out)
+		if c.says == "" {
+			require.Empty(t, note, "%+v", c)
+			continue
+		}
+		require.Contains(t, note, c.says, "%+v", c)
+		require.NotContains(t, note, c.saysNot, "%+v", c)
+		require.Equal(t, 1, strings.Count(note, "\n"))
+	}
+	for _, expire := range []string{"0s", "-1h", "25h"} {
+		_, _, err := token("--expire", expire)
+		require.ErrorContains(t, err, "TOKEN_EXPIRE_HOURS", expire)
+	}
+	_, _, err := token("--expire", "25h", "--token-expire-hours", "25")
+	require.NoError(t, err)
 }
 
 func TestConfigPrint_MasksSecrets(t *testing.T) {

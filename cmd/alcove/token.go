@@ -26,16 +26,27 @@ first use is recorded in the audit log; serve --rotate-secret ends all tokens.
 			if err != nil {
 				return err
 			}
+			dir := v.store(nil).Dir
+			v.checkSecret()
 			if err := v.err(); err != nil {
 				return err
 			}
-			secret, source, err := tenancy.SecretFrom(v.str("DATA_DIR"), []byte(v.str("TOKEN_SECRET")))
+			if longest := time.Duration(v.number("TOKEN_EXPIRE_HOURS", 1, 24*366)) * time.Hour; expire < time.Second || expire > longest {
+				return fmt.Errorf("--expire %s: from 1s to %s are allowed (TOKEN_EXPIRE_HOURS from %s)", expire, longest, v.from["TOKEN_EXPIRE_HOURS"])
+			}
+			secret, source, err := tenancy.SecretFrom(dir, []byte(v.str("TOKEN_SECRET")))
 			if err != nil {
 				return err
 			}
-			if source.Differs {
-				fmt.Fprintf(cmd.ErrOrStderr(), "note: signed with TOKEN_SECRET (from %s), not with the secret kept in %s; the server must be started with the same TOKEN_SECRET\n",
-					v.from["TOKEN_SECRET"], v.str("DATA_DIR"))
+			switch {
+			case source.Differs && source.Configured:
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: signed with TOKEN_SECRET (from %s), but the server in %s was last started with another secret; it takes this token only if it is started with the same TOKEN_SECRET\n",
+					v.from["TOKEN_SECRET"], dir)
+			case source.Differs:
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: signed with %s, but the server was last started with another secret, a TOKEN_SECRET of its own; set the same TOKEN_SECRET here, or it refuses this token\n",
+					source.Path)
+			case source.Created:
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: no server has used %s yet; this token is for the one that will\n", dir)
 			}
 			token, err := tenancy.TokenMinter(secret, time.Now)(tenancy.TokenRequest{Subject: subject, System: true, TTL: expire, CLI: true})
 			if err != nil {
@@ -45,7 +56,7 @@ first use is recorded in the audit log; serve --rotate-secret ends all tokens.
 			return nil
 		},
 	}
-	addSettings(c.Flags(), "DATA_DIR", "TOKEN_SECRET")
+	addSettings(c.Flags(), "DATA_DIR", "TOKEN_SECRET", "TOKEN_EXPIRE_HOURS")
 	c.Flags().DurationVar(&expire, "expire", time.Hour, "how long the token is good for")
 	c.Flags().StringVar(&subject, "subject", "admin", "name that the audit log shows")
 	return c

@@ -42,6 +42,18 @@ func CleanStop(dir string) bool {
 	return err == nil && s.Clean
 }
 
+// Exists says whether there is a database in dir, whole or damaged. Of a folder
+// that cannot be read it says yes: opening it tells why.
+func Exists(dir string) bool {
+	for _, name := range []string{stateName, badger.ManifestFilename} {
+		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			return true
+		}
+	}
+	files, err := dataFiles(dir)
+	return err != nil || len(files) > 0
+}
+
 // Probe opens the database and closes it again. Called in a child process it
 // tells whether the folder can be opened: over some damage Badger ends the
 // process from a goroutine of its own, and then it is the child that dies. It
