@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"engine/builtin":    {"engine", "engine/builtin"},
 	"engine/ollama":     {"engine"},
 	"engine/openai":     {"engine"},
+	"engine/rerank":     {"engine"},
 	"engine/enginetest": {"engine", "tenancy", "engine/enginetest/gguf"},
 	"tenancy":           {"tenancy/keyspace", "tenancy/audit"},
 	"tenancy/keyspace":  {},

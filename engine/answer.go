@@ -57,8 +57,9 @@ func (a modelAnswerer) Answer(ctx context.Context, q AnswerRequest, onDelta func
 		return AnswerReply{}, fmt.Errorf("answer with %s: %w", a.c.Model(), err)
 	}
 	text := withoutThinking(r.Text)
+	dropped := 0
 	if grounded {
-		text = onlyKnown(text, q.Chunks)
+		text, dropped = onlyKnown(text, q.Chunks)
 	}
-	return AnswerReply{Text: text, PromptTokens: r.PromptTokens, ReplyTokens: r.ReplyTokens}, nil
+	return AnswerReply{Text: text, PromptTokens: r.PromptTokens, ReplyTokens: r.ReplyTokens, CitationsDropped: dropped}, nil
 }

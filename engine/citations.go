@@ -19,6 +19,7 @@ type citationFilter struct {
 	bracket int    // where in held it begins, -1 when it does not
 	dropped bool   // a citation went after held
 	skip    bool   // the rest of the line goes
+	removed int    // ids that went
 	ticks   int    // backticks in a row
 	code    int    // backticks that opened the code we are in
 }
@@ -39,14 +40,14 @@ func newCitationFilter(chunks []EvidenceChunk, out func(string) error) *citation
 	return f
 }
 
-// onlyKnown is the filter for a whole answer.
-func onlyKnown(text string, chunks []EvidenceChunk) string {
+// onlyKnown is the filter for a whole answer; removed counts the ids that went.
+func onlyKnown(text string, chunks []EvidenceChunk) (known string, removed int) {
 	var b strings.Builder
 	f := newCitationFilter(chunks, func(s string) error { b.WriteString(s); return nil })
 	// A strings.Builder takes everything.
 	_ = f.write(text)
 	_ = f.close()
-	return b.String()
+	return b.String(), f.removed
 }
 
 func (f *citationFilter) write(s string) error {
@@ -150,18 +151,19 @@ func (f *citationFilter) fence() {
 func (f *citationFilter) end(b *strings.Builder) {
 	before, inside := string(f.held[:f.bracket]), string(f.held[f.bracket+1:])
 	var ids []string
-	unknown := false
+	unknown := 0
 	if citedIDs.MatchString(inside) {
 		for id := range strings.SplitSeq(inside, ",") {
 			if id = strings.TrimSpace(id); f.known[id] {
 				ids = append(ids, id)
 			} else {
-				unknown = true
+				unknown++
 			}
 		}
 	}
+	f.removed += unknown
 	switch {
-	case !unknown:
+	case unknown == 0:
 		f.held = append(f.held, ']')
 		f.flush(b)
 		f.begin = false

@@ -34,7 +34,8 @@ func TestCitations(t *testing.T) {
 	chunks := []EvidenceChunk{{ReferenceID: "1"}, {ReferenceID: "2"}, {ReferenceID: "1"}}
 	for name, c := range citationCases {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, c.want, onlyKnown(c.reply, chunks))
+			whole, removed := onlyKnown(c.reply, chunks)
+			require.Equal(t, c.want, whole)
 			for size := 1; size <= len(c.reply); size++ {
 				var got strings.Builder
 				f := newCitationFilter(chunks, func(s string) error { got.WriteString(s); return nil })
@@ -43,6 +44,7 @@ func TestCitations(t *testing.T) {
 				}
 				require.NoError(t, f.close())
 				require.Equal(t, c.want, got.String(), "pieces of %d", size)
+				require.Equal(t, removed, f.removed, "pieces of %d", size)
 			}
 		})
 	}
@@ -56,7 +58,7 @@ func FuzzCitations(f *testing.F) {
 	}
 	chunks := []EvidenceChunk{{ReferenceID: "1"}}
 	f.Fuzz(func(t *testing.T, s string) {
-		got := onlyKnown(s, chunks)
+		got, _ := onlyKnown(s, chunks)
 		require.LessOrEqual(t, len(got), len(s)+strings.Count(s, ","))
 		if !strings.ContainsAny(s, "[") {
 			require.Equal(t, s, got)

@@ -132,9 +132,30 @@ type EvidenceChunk struct {
 	Score       float64
 }
 
-// AnswerReply is what an Answerer wrote.
+// AnswerReply is what an Answerer wrote. CitationsDropped counts the ids that it
+// cited and that are not in the context; Text does not hold them.
 type AnswerReply struct {
-	Text         string
+	Text             string
+	PromptTokens     int
+	ReplyTokens      int
+	CitationsDropped int
+}
+
+// Reranker scores passages by how well they answer a question. Implementations:
+// rerank (HTTP), ModelReranker (a chat model). Safe for concurrent use.
+type Reranker interface {
+	// Rerank scores the texts, best ones first in the list it is given. It may
+	// leave out some from the end, but not all. Errors are those of Chatter.
+	Rerank(ctx context.Context, query string, texts []string) (RerankReply, error)
+	// Model is the name it is known under.
+	Model() string
+}
+
+// RerankReply holds the scores of the first texts of a list, in its order, each
+// finite; more is better, and nothing is said of their range. Token counts are 0
+// where the server does not tell.
+type RerankReply struct {
+	Scores       []float64
 	PromptTokens int
 	ReplyTokens  int
 }
