@@ -104,6 +104,7 @@ func jobsOf(ctx context.Context, store *tenancy.Store, s *tenancy.Space) (out []
 // have anything.
 type expected struct {
 	chunks int
+	failed int // chunks that say nothing because they could not be read; -1 is not known
 	face   *face
 	sweep  bool
 }
@@ -191,21 +192,23 @@ func (k *checker) document(key docKey, d *documentRecord) {
 		k.fault("document %s: version %d or %d was never given out", d.ID, d.Visible, d.Pending)
 	}
 	if d.Visible != 0 {
-		k.want[version{key, d.Visible}] = expected{chunks: d.Chunks, face: &d.face}
+		k.want[version{key, d.Visible}] = expected{chunks: d.Chunks, failed: d.FailedChunks, face: &d.face}
 	}
 	if d.Pending != 0 {
-		k.want[version{key, d.Pending}] = expected{chunks: d.PendingDone, face: d.next()}
+		k.want[version{key, d.Pending}] = expected{chunks: d.PendingDone, failed: -1, face: d.next()}
 	}
 	j, ok := k.jobs[d.JobSeq]
 	switch working := d.Status == StatusPending || d.Status == StatusProcessing; {
 	case working && !ok:
 		k.fault("document %s: is %s and has no job", d.ID, d.Status)
-	case working && (j.Doc != key || j.Gen != d.Pending):
+	case working && (j.Doc != key || j.Gen != d.working()):
 		k.fault("document %s: job %d is about something else", d.ID, d.JobSeq)
 	case !working && d.JobSeq != 0:
 		k.fault("document %s: is %s and names job %d", d.ID, d.Status, d.JobSeq)
-	case (d.Status == StatusProcessed) != (d.Pending == 0):
+	case (d.Status == StatusProcessed || d.Status == StatusPartial || working && d.FailedChunks > 0 && d.Pending == 0) != (d.Pending == 0):
 		k.fault("document %s: is %s with unfinished version %d", d.ID, d.Status, d.Pending)
+	case d.Status == StatusProcessed && d.FailedChunks > 0, d.Status == StatusPartial && d.FailedChunks == 0:
+		k.fault("document %s: is %s with %d failed chunks", d.ID, d.Status, d.FailedChunks)
 	case d.Visible == 0 && d.Pending == 0:
 		k.fault("document %s: has no version", d.ID)
 	}
@@ -307,6 +310,7 @@ func (k *checker) named(f func(expected) bool) (n int) {
 }
 
 func (k *checker) chunks() error {
+	failed := map[version]int{}
 	checks := map[byte]func(chunkRef, []byte) error{
 		kindChunk: func(ref chunkRef, b []byte) error {
 			k.counts.Chunks++
@@ -327,8 +331,11 @@ func (k *checker) chunks() error {
 			}
 			return err
 		},
-		kindContribution: func(_ chunkRef, b []byte) error {
-			_, err := decodeContribution(b)
+		kindContribution: func(ref chunkRef, b []byte) error {
+			c, err := decodeContribution(b)
+			if err == nil && c.Failed != "" {
+				failed[ref.version]++
+			}
 			return err
 		},
 	}
@@ -351,6 +358,11 @@ func (k *checker) chunks() error {
 		}
 		if want := k.named(func(w expected) bool { return w.chunks > 0 }); seen != want {
 			k.fault("%d versions have records of kind %c, %d should", seen, kind, want)
+		}
+	}
+	for v, w := range k.want {
+		if w.face != nil && w.failed >= 0 && failed[v] != w.failed {
+			k.fault("document %x: %d chunks of version %d failed, its record says %d", v.doc, failed[v], v.gen, w.failed)
 		}
 	}
 	return nil

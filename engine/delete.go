@@ -92,8 +92,8 @@ func (c *change) deleteGroup(ids []string) (done []DeletedDocument, stop []versi
 				return nil, nil, err
 			}
 		}
-		if d.Pending != 0 {
-			stop = append(stop, version{key, d.Pending})
+		if d.JobSeq != 0 {
+			stop = append(stop, version{key, d.working()})
 		}
 		done = append(done, DeletedDocument{DocID: id, Result: "deleted", Chunks: d.Chunks})
 		gone++

@@ -12,6 +12,9 @@ const (
 	StatusProcessed  Status = "processed"
 	StatusFailed     Status = "failed"
 	StatusCancelled  Status = "cancelled"
+	// StatusPartial is a document that readers see although a model could not read
+	// some of its chunks: a retry reads those alone.
+	StatusPartial Status = "partial"
 )
 
 // DocumentInput is a document on its way in.
@@ -74,6 +77,21 @@ type Document struct {
 	ErrorMsg       string         `json:"error_msg,omitempty"`
 	CreatedAt      time.Time      `json:"created_at"`
 	UpdatedAt      time.Time      `json:"updated_at"`
+
+	// How well a model read what readers see: FailedCount chunks not at all, of
+	// which FailedChunks has the first 50; so many records of its replies could
+	// not be used, and so many replies ended at their token limit.
+	FailedCount  int           `json:"failed_chunks_count"`
+	FailedChunks []FailedChunk `json:"failed_chunks,omitempty"`
+	Dropped      int           `json:"records_dropped"`
+	Truncated    int           `json:"replies_truncated"`
+}
+
+// FailedChunk is a chunk that a model could not read.
+type FailedChunk struct {
+	ChunkID string `json:"chunk_id"`
+	Order   int    `json:"chunk_order_index"`
+	Error   string `json:"error"`
 }
 
 // DocumentsRequest asks for a page of documents, newest acceptance last.

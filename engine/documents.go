@@ -28,6 +28,11 @@ func (d *documentRecord) show() *Document {
 		ContentHash: d.Hash, ChunksCount: d.Chunks, ChunksDone: d.Chunks, Entities: d.Entities, Relations: d.Relations,
 		Metadata: d.Metadata, TrackID: d.TrackID, ErrorMsg: d.Error, CreatedAt: d.Created, UpdatedAt: d.Updated,
 	}
+	out.FailedCount, out.Dropped, out.Truncated = d.FailedChunks, d.Dropped, d.Truncated
+	for _, f := range d.Failed {
+		out.FailedChunks = append(out.FailedChunks, FailedChunk{ChunkID: chunkID(d.ID, f.Ord), Order: int(f.Ord), Error: f.Cause})
+	}
+	out.ChunksDone -= d.FailedChunks
 	if d.Pending != 0 {
 		out.ChunksDone = d.PendingDone
 		if d.Visible == 0 {
@@ -79,7 +84,7 @@ func (r *Reader) Documents(ctx context.Context, q DocumentsRequest) (*DocumentsP
 	}
 	code, ok := statusCode[q.Status]
 	if !ok {
-		return nil, badField("status", fmt.Sprintf("%q is not one of pending, processing, processed, failed, cancelled", q.Status))
+		return nil, badField("status", fmt.Sprintf("%q is not one of pending, processing, processed, partial, failed, cancelled", q.Status))
 	}
 	scan := tenancy.Scan{Prefix: []byte{code}, KeysOnly: true, Limit: limit + 1}
 	if q.Cursor != "" {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"alcove/tenancy"
@@ -33,7 +34,8 @@ type Options struct {
 	Workers          int           // 8: documents worked on at once; they share syncs
 	EmbedBatch       int           // 64 texts a call
 	ModelConcurrency int           // 4 model calls at once, for the whole server
-	ChunkAttempts    int           // 4 tries of a model call before the document fails
+	ChunkAttempts    int           // 4 tries of a model call before its chunk fails
+	AwayAttempts     int           // 20 tries of a model server that does nothing at all before the document fails
 	RetryBase        time.Duration // 1 s, doubled each time
 	AnswerCacheBytes int64         // 256 MiB a knowledge base
 	MaxOpen          int           // 100 open knowledge bases
@@ -54,6 +56,8 @@ type Engine struct {
 	pool         *pool  // open knowledge bases, see pool.go
 	models       places // for model calls at once
 	keywordCache *keywordCache
+
+	extracted, embedded atomic.Int64 // model calls of the work that were answered, see ingest.try
 }
 
 // New starts an Engine: unfinished work of the store is taken up again at once.
@@ -109,7 +113,7 @@ func (o Options) withDefaults() (Options, error) {
 	}{
 		{&o.ChunkTokens, 1200}, {&o.MaxDocumentBytes, 50 << 20}, {&o.MaxTexts, 1000},
 		{&o.MaxMetadataBytes, 16 << 10}, {&o.MaxCallMetadata, 1 << 20}, {&o.MaxChunks, 200_000}, {&o.MaxPending, 100_000},
-		{&o.Workers, 8}, {&o.EmbedBatch, 64}, {&o.ModelConcurrency, 4}, {&o.ChunkAttempts, 4}, {&o.MaxOpen, 100},
+		{&o.Workers, 8}, {&o.EmbedBatch, 64}, {&o.ModelConcurrency, 4}, {&o.ChunkAttempts, 4}, {&o.AwayAttempts, 20}, {&o.MaxOpen, 100},
 		{&o.RelatedChunks, 5}, {&o.KeywordCacheSize, 1000},
 	} {
 		if *d.v < 0 {

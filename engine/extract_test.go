@@ -50,7 +50,7 @@ func TestModelExtractor(t *testing.T) {
 
 	t.Run("an identity for each way to ask", func(t *testing.T) {
 		seen := map[string]bool{}
-		for _, o := range []ExtractOptions{{}, {Language: "French"}, {JSON: true}, {Types: []string{"Person"}}, {MaxTokens: 1}} {
+		for _, o := range []ExtractOptions{{}, {Language: "French"}, {Format: FormatJSON}, {Format: FormatRows}, {Gleaning: 1}, {Gleaning: 2}, {Types: []string{"Person"}}, {MaxTokens: 1}} {
 			id := ModelExtractor(c, o).Identity()
 			require.False(t, seen[id])
 			seen[id] = true

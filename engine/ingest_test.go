@@ -302,7 +302,7 @@ func TestReads(t *testing.T) {
 	require.Equal(t, "d0", track.Documents[0].DocID)
 	counts, err := kb.StatusCounts(ctx)
 	require.NoError(t, err)
-	require.Equal(t, map[string]int{"all": 7, "pending": 0, "processing": 0, "processed": 7, "failed": 0, "cancelled": 0}, counts)
+	require.Equal(t, map[string]int{"all": 7, "pending": 0, "processing": 0, "processed": 7, "partial": 0, "failed": 0, "cancelled": 0}, counts)
 
 	_, err = kb.Track(ctx, "insert_unknown")
 	require.ErrorIs(t, err, engine.ErrNotFound)

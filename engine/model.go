@@ -1,6 +1,9 @@
 package engine
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+)
 
 // Chatter is a language model that answers a conversation. Implementations:
 // ollama, openai. Safe for concurrent use.
@@ -24,6 +27,9 @@ type ChatRequest struct {
 	Messages []Message
 	// JSON asks the server to constrain the reply to one JSON value, where it can.
 	JSON bool
+	// Schema is the JSON schema of that value, beside JSON. A server that cannot
+	// hold a reply to it is asked for JSON alone.
+	Schema json.RawMessage `json:",omitempty"` // left out, requests keep the hash they are stored under
 	// MaxTokens bounds the reply; 0 leaves it to the server.
 	MaxTokens int
 	// Temperature is sent only when not nil.
@@ -86,6 +92,9 @@ type Extraction struct {
 	Relations []RelationMention
 	// Dropped counts records of a model's reply that could not be used.
 	Dropped int
+	// Truncated says that a reply ended at its token limit: there may be more in
+	// the passage than what it says.
+	Truncated bool
 }
 
 // EntityMention is one chunk's word on one entity.

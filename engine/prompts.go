@@ -5,6 +5,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 )
@@ -19,6 +20,8 @@ const (
 	promptExtractRows = "extract_rows.v1"
 	promptExtractJSON = "extract_json.v1"
 	promptExtractUser = "extract_user.v1"
+	promptGlean       = "glean.v1"
+	promptSummary     = "summary.v1"
 	promptKeywords    = "keywords.v1"
 	promptAnswer      = "answer.v1"
 )
@@ -31,11 +34,34 @@ func promptText(name string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// fillPrompt puts values for the placeholders of a prompt in one pass: what a
-// value holds in braces stays as it is.
-func fillPrompt(name string, values ...string) string {
-	return strings.NewReplacer(values...).Replace(promptText(name))
+// promptSet holds texts that stand instead of the compiled-in ones, by name
+// without version.
+type promptSet map[string]string
+
+func (s promptSet) text(name string) string {
+	base, _, _ := strings.Cut(name, ".")
+	if t, ok := s[base]; ok {
+		return strings.TrimSpace(t)
+	}
+	return promptText(name)
 }
+
+// with is s with the texts of another set before its own.
+func (s promptSet) with(o map[string]string) promptSet {
+	out := make(promptSet, len(s)+len(o))
+	maps.Copy(out, s)
+	maps.Copy(out, o)
+	return out
+}
+
+// fill puts values for the placeholders of a prompt in one pass: what a value
+// holds in braces stays as it is.
+func (s promptSet) fill(name string, values ...string) string {
+	return strings.NewReplacer(values...).Replace(s.text(name))
+}
+
+// fillPrompt is fill of a compiled-in prompt.
+func fillPrompt(name string, values ...string) string { return promptSet(nil).fill(name, values...) }
 
 // promptHash identifies prompts with what was filled in.
 func promptHash(parts ...string) string {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -32,6 +33,7 @@ const (
 	kindProfile      = 'P' // space1 sha16(name) -> profile vector and the hash of its text
 	kindAlias        = 'N' // sha16(identity) -> aliasRecord
 	kindEdit         = 'E' // space1 sha16(name), as for profiles -> editRecord
+	kindSummary      = 'M' // space1 sha16(name) -> print8 text: a description that a model wrote of all fragments
 )
 
 // contentPartBytes keeps a value under the store's 256 KiB.
@@ -135,18 +137,19 @@ func (f *face) title() string {
 type documentRecord struct {
 	ID string `json:"id"`
 	face
-	Title     string    `json:"title,omitempty"` // of the visible generation
-	Status    Status    `json:"status"`
-	TrackID   string    `json:"track"`
-	Visible   uint64    `json:"visible,omitempty"`
-	Pending   uint64    `json:"pending,omitempty"`
-	Chunks    int       `json:"chunks,omitempty"` // of the visible generation
-	Entities  int       `json:"entities,omitempty"`
-	Relations int       `json:"relations,omitempty"`
-	Extractor string    `json:"extractor,omitempty"` // identity behind the visible contributions
-	Error     string    `json:"error,omitempty"`
-	Created   time.Time `json:"created"`
-	Updated   time.Time `json:"updated"`
+	Title     string `json:"title,omitempty"` // of the visible generation
+	Status    Status `json:"status"`
+	TrackID   string `json:"track"`
+	Visible   uint64 `json:"visible,omitempty"`
+	Pending   uint64 `json:"pending,omitempty"`
+	Chunks    int    `json:"chunks,omitempty"` // of the visible generation
+	Entities  int    `json:"entities,omitempty"`
+	Relations int    `json:"relations,omitempty"`
+	Extractor string `json:"extractor,omitempty"` // identity behind the visible contributions, "" when there are several
+	readings
+	Error   string    `json:"error,omitempty"`
+	Created time.Time `json:"created"`
+	Updated time.Time `json:"updated"`
 
 	JobSeq uint64 `json:"job,omitempty"` // the one job that may write Pending; the fence of delete and replace
 	// PendingDoc is what an update will make of the document when it becomes
@@ -157,6 +160,27 @@ type documentRecord struct {
 	PendingDone      int    `json:"pending_done,omitempty"`
 	PendingExtractor string `json:"pending_extractor,omitempty"`
 }
+
+// readings say how well the chunks of the visible generation were read.
+type readings struct {
+	FailedChunks int           `json:"failed_chunks,omitempty"`
+	Failed       []failedChunk `json:"failed,omitempty"` // the first of them
+	Dropped      int           `json:"dropped,omitempty"`
+	Truncated    int           `json:"truncated,omitempty"`
+}
+
+// failedChunk is a chunk from which nothing could be extracted.
+type failedChunk struct {
+	Ord   uint32 `json:"ord"`
+	Cause string `json:"cause"`
+}
+
+// maxFailedKept bounds the list of failed chunks in a document's record.
+const maxFailedKept = 50
+
+// working is the generation that the document's job is about: the one being made
+// or, when chunks of the visible one are read again, that one.
+func (d *documentRecord) working() uint64 { return cmp.Or(d.Pending, d.Visible) }
 
 // next is the face that was accepted last: the pending one, if there is one.
 func (d *documentRecord) next() *face {
@@ -197,9 +221,18 @@ type chunkRecord struct {
 type contribution struct {
 	Entities  []EntityMention
 	Relations []RelationMention
+	// How the chunk was read, for the counts of its document. Failed is why it says
+	// nothing although it may have something to say.
+	Dropped   int
+	Truncated bool
+	Failed    string
 }
 
-const recordVersion = 1
+const (
+	recordVersion = 1
+	// notedVersion is a contribution with a word on how it was read after the rest.
+	notedVersion = 2
+)
 
 func (c *chunkRecord) encode() []byte {
 	b := make([]byte, 0, len(c.Text)+64)
@@ -259,19 +292,38 @@ func (c *contribution) encode() []byte {
 		body = binary.LittleEndian.AppendUint64(body, math.Float64bits(r.Weight))
 	}
 	b := make([]byte, 0, size+len(body)+8)
-	b = append(b, recordVersion)
+	noted := c.Dropped > 0 || c.Truncated || c.Failed != ""
+	if noted {
+		b = append(b, notedVersion)
+	} else {
+		b = append(b, recordVersion)
+	}
 	b = binary.AppendUvarint(b, uint64(len(table)))
 	for _, s := range table {
 		b = appendString(b, s)
 	}
-	return append(b, body...)
+	b = append(b, body...)
+	if noted {
+		b = binary.AppendUvarint(b, uint64(c.Dropped))
+		truncated := byte(0)
+		if c.Truncated {
+			truncated = 1
+		}
+		b = appendString(append(b, truncated), c.Failed)
+	}
+	return b
 }
 
 // decodeContribution reads what encode wrote. Its strings share one memory: who
 // keeps one for long clones it.
 func decodeContribution(b []byte) (c contribution, err error) {
 	r := reader{b: b, text: string(b)}
-	r.version()
+	noted := len(b) > 0 && b[0] == notedVersion
+	if noted {
+		r.b = r.b[1:]
+	} else {
+		r.version()
+	}
 	table := make([]string, r.count(1))
 	for i := range table {
 		table[i] = r.string()
@@ -295,6 +347,11 @@ func decodeContribution(b []byte) (c contribution, err error) {
 	}
 	for i := range c.Relations {
 		c.Relations[i] = RelationMention{Source: ref(), Target: ref(), Keywords: ref(), Description: ref(), Weight: r.float()}
+	}
+	if noted {
+		c.Dropped = r.int()
+		c.Truncated = r.int() == 1
+		c.Failed = r.string()
 	}
 	if r.err == nil && len(r.b) > 0 {
 		r.fail("%d bytes too many", len(r.b))

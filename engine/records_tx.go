@@ -135,7 +135,7 @@ func key64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 // statusCode is a status inside a kindList key; 0 lists every document.
 var statusCode = map[Status]byte{
-	"": 0, StatusPending: 1, StatusProcessing: 2, StatusProcessed: 3, StatusFailed: 4, StatusCancelled: 5,
+	"": 0, StatusPending: 1, StatusProcessing: 2, StatusProcessed: 3, StatusFailed: 4, StatusCancelled: 5, StatusPartial: 6,
 }
 
 func listKey(s Status, d *documentRecord, k docKey) []byte {

@@ -99,7 +99,11 @@ func (k *KB) Cancel(ctx context.Context, id string) (*Document, error) {
 			return fmt.Errorf("cancel document %s, which is %s: %w", id, d.Status, ErrState)
 		}
 		d.JobSeq = 0
-		if err := c.status(key, d, StatusCancelled); err != nil {
+		end := StatusCancelled
+		if d.Pending == 0 { // the chunks that failed were being read again
+			end = StatusPartial
+		}
+		if err := c.status(key, d, end); err != nil {
 			return err
 		}
 		if err := c.put(key, d); err != nil {
@@ -110,12 +114,13 @@ func (k *KB) Cancel(ctx context.Context, id string) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.eng.queue.interrupt(k.space.ID(), version{key, d.Pending})
+	k.eng.queue.interrupt(k.space.ID(), version{key, d.working()})
 	return d.show(), nil
 }
 
 // Retry takes up the work on a failed or cancelled document again, at the chunk
-// where it stopped. It returns ErrNotFound, ErrQueueFull, or ErrState when there
+// where it stopped, or reads again the chunks of a partial one that failed, and no
+// others. It returns ErrNotFound, ErrQueueFull, or ErrState when there
 // is nothing to take up. The track stays the one of the call that brought the
 // document.
 func (k *KB) Retry(ctx context.Context, id string) (*Accepted, error) {
@@ -130,13 +135,13 @@ func (k *KB) Retry(ctx context.Context, id string) (*Accepted, error) {
 		if d, err = readDocument(c.tx, key); err != nil {
 			return err
 		}
-		if d.Status != StatusFailed && d.Status != StatusCancelled {
+		if d.Status != StatusFailed && d.Status != StatusCancelled && d.Status != StatusPartial {
 			return fmt.Errorf("retry document %s, which is %s: %w", id, d.Status, ErrState)
 		}
 		if err := c.pin(k.eng.o.Embedder.Model()); err != nil {
 			return err
 		}
-		if ref, err = c.addJob(job{Doc: key, Gen: d.Pending}); err != nil {
+		if ref, err = c.addJob(job{Doc: key, Gen: d.working()}); err != nil {
 			return err
 		}
 		d.JobSeq, d.Error = ref.Seq, ""
@@ -206,7 +211,10 @@ func (r *reusable) fill(tx *tenancy.Tx, w *chunkWork, contributions bool) error 
 	if err != nil {
 		return fmt.Errorf("contribution of chunk %d: %w", ord, err)
 	}
-	w.said, err = decodeContribution(x)
-	w.extracted = err == nil
-	return err
+	said, err := decodeContribution(x)
+	if err != nil || said.Failed != "" {
+		return err
+	}
+	w.said, w.extracted = said, true
+	return nil
 }

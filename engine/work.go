@@ -22,6 +22,7 @@ const (
 	largeDocuments = 2
 
 	maxCauseChars       = 500
+	maxChunkCauseBytes  = 240
 	maxTitleBytes       = 512
 	maxMentionName      = 512 // of an entity, LightRAG's bound
 	maxMentionBytes     = 8 << 10
@@ -150,11 +151,48 @@ type ingest struct {
 	known   *reusable // chunks of the version that readers see, nil when there is none
 	same    bool      // contributions of known chunks hold for this version too
 
-	total     int
-	entities  map[uint64]struct{} // prints of the names met so far
+	mend      bool      // the version is visible, and its failed chunks are read again
+	extractor Extractor // under the settings of the knowledge base
+	chunk     [2]int    // tokens of a chunk and of its overlap
+
+	total  int
+	tally  tally
+	buffer []*chunkWork // made but not committed
+	size   int          // bytes of buffer
+}
+
+// tally is what the chunks of a version come to so far.
+type tally struct {
+	readings
+	read      int                 // chunks that could be read
+	entities  map[uint64]struct{} // prints of the names met
 	relations map[uint64]struct{}
-	buffer    []*chunkWork // made but not committed
-	size      int          // bytes of buffer
+	fault     error // of the first failed chunk
+}
+
+func newTally() tally {
+	return tally{entities: map[uint64]struct{}{}, relations: map[uint64]struct{}{}}
+}
+
+func (t *tally) add(ord uint32, said *contribution) {
+	t.Dropped += said.Dropped
+	if said.Truncated {
+		t.Truncated++
+	}
+	if said.Failed != "" {
+		if t.FailedChunks++; len(t.Failed) < maxFailedKept { // they come in order
+			t.Failed = append(t.Failed, failedChunk{ord, said.Failed})
+		}
+		return
+	}
+	t.read++
+	for _, e := range said.Entities {
+		t.entities[print(EntityID(e.Name))] = struct{}{}
+	}
+	for _, r := range said.Relations {
+		a, b := EntityID(r.Source), EntityID(r.Target)
+		t.relations[print(min(a, b), max(a, b))] = struct{}{}
+	}
 }
 
 // chunkWork is one chunk on its way through the models.
@@ -164,6 +202,8 @@ type chunkWork struct {
 	vector    []byte
 	said      contribution
 	extracted bool
+	fault     error     // why it could not be extracted
+	again     bool      // its records are there, from a try that failed
 	encoded   [2][]byte // chunk and contribution records
 }
 
@@ -172,6 +212,9 @@ type chunkWork struct {
 func (in *ingest) do(ctx context.Context) error {
 	if err := in.open(ctx); err != nil {
 		return err
+	}
+	if in.mend {
+		return in.again(ctx)
 	}
 	if in.face.Length > largeDocument {
 		select {
@@ -190,11 +233,15 @@ func (in *ingest) do(ctx context.Context) error {
 		return err
 	}
 	in.total = len(chunks)
-	in.entities, in.relations = map[uint64]struct{}{}, map[uint64]struct{}{}
 	todo, err := in.resume(ctx, chunks)
 	if err != nil {
 		return err
 	}
+	return in.all(ctx, todo)
+}
+
+// all makes chunks and commits them; the last commit shows the version.
+func (in *ingest) all(ctx context.Context, todo []*chunkWork) error {
 	for len(todo) > 0 {
 		group := todo[:min(len(todo), in.eng.groupChunks())]
 		todo = todo[len(group):]
@@ -216,7 +263,55 @@ func (in *ingest) do(ctx context.Context) error {
 			}
 		}
 	}
+	if in.tally.read == 0 && in.tally.FailedChunks > 0 && !in.mend {
+		if err := in.commit(ctx, false); err != nil {
+			return err
+		}
+		return in.nothingRead()
+	}
 	return in.commit(ctx, true)
+}
+
+// nothingRead is why a document fails none of whose chunks could be read.
+func (in *ingest) nothingRead() error {
+	return fmt.Errorf("none of the %d chunks tried could be read: %w", in.tally.FailedChunks, in.tally.fault)
+}
+
+// again reads the failed chunks of a version that readers see, and no others.
+func (in *ingest) again(ctx context.Context) error {
+	var todo []*chunkWork
+	in.tally = newTally()
+	err := in.space.View(ctx, func(tx *tenancy.Tx) error {
+		return tx.Scan(kindContribution, tenancy.Scan{Prefix: in.v.prefix()}, func(rest, value []byte) error {
+			ref, err := parseChunkKey(rest)
+			if err != nil {
+				return err
+			}
+			said, err := decodeContribution(value)
+			if err != nil {
+				return err
+			}
+			if said.Failed == "" {
+				in.tally.add(ref.ord, &said)
+				return nil
+			}
+			b, err := tx.Get(kindChunk, rest)
+			if err != nil {
+				return fmt.Errorf("chunk %d: %w", ref.ord, err)
+			}
+			c, err := decodeChunk(b)
+			if err != nil {
+				return err
+			}
+			todo = append(todo, &chunkWork{ord: ref.ord, rec: &c, again: true})
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	in.total = in.doc.Chunks
+	return in.all(ctx, todo)
 }
 
 // groupChunks is how many chunks go through the models between two commits. With
@@ -232,9 +327,20 @@ func (w *chunkWork) bytes() int { return len(w.encoded[0]) + len(w.vector) + len
 
 // open reads what the job is about.
 func (in *ingest) open(ctx context.Context) error {
+	c, err := in.space.Config(ctx)
+	if err != nil {
+		return err
+	}
+	in.extractor = in.eng.extractorFor(c)
+	in.chunk = [2]int{in.eng.o.ChunkTokens, in.eng.o.ChunkOverlap}
+	if c.ChunkSize != nil {
+		in.chunk = [2]int{*c.ChunkSize, min(in.eng.o.ChunkOverlap, *c.ChunkSize/4)}
+	}
 	return in.space.View(ctx, func(tx *tenancy.Tx) (err error) {
 		if in.doc, err = stillMine(tx, in.ref, in.v); err == nil {
 			in.face = in.doc.next()
+			in.mend = in.doc.Pending == 0
+			in.title = in.doc.Title
 		}
 		return err
 	})
@@ -267,7 +373,7 @@ func stillMine(tx *tenancy.Tx, ref tenancy.JobRef, v version) (*documentRecord, 
 	if err != nil {
 		return nil, err
 	}
-	if d.JobSeq != ref.Seq || d.Pending != v.gen {
+	if d.JobSeq != ref.Seq || d.working() != v.gen {
 		return nil, errSuperseded
 	}
 	return d, nil
@@ -288,8 +394,8 @@ func (in *ingest) parse(ctx context.Context, content []byte) (chunks []chunkReco
 		in.title = p.Title
 	}
 	in.title = clip(in.title, maxTitleBytes)
-	in.same = in.known != nil && in.doc.Title == in.title && in.doc.Extractor == in.eng.o.Extractor.Identity()
-	return chunkDocument(p, in.eng.o.ChunkTokens, in.eng.o.ChunkOverlap, in.eng.o.MaxChunks)
+	in.same = in.known != nil && in.doc.Title == in.title && in.doc.Extractor == in.extractor.Identity()
+	return chunkDocument(p, in.chunk[0], in.chunk[1], in.eng.o.MaxChunks)
 }
 
 // errPanicked marks the failure of code that panicked; trying again is no use.
@@ -324,9 +430,10 @@ func clip(s string, n int) string {
 // resume returns the chunks that are still to be made. What an interrupted run
 // left is kept, unless the text would be cut or read differently now.
 func (in *ingest) resume(ctx context.Context, chunks []chunkRecord) ([]*chunkWork, error) {
-	done := map[uint32]bool{}
+	done, failed := map[uint32]bool{}, map[uint32]bool{}
+	in.tally = newTally()
 	if in.doc.PendingDone > 0 {
-		fits := in.doc.PendingExtractor == in.eng.o.Extractor.Identity() && in.doc.PendingChunks == len(chunks)
+		fits := in.doc.PendingExtractor == in.extractor.Identity() && in.doc.PendingChunks == len(chunks)
 		err := in.space.View(ctx, func(tx *tenancy.Tx) error {
 			return tx.Scan(kindChunk, tenancy.Scan{Prefix: in.v.prefix()}, func(rest, value []byte) error {
 				ref, err := parseChunkKey(rest)
@@ -349,7 +456,11 @@ func (in *ingest) resume(ctx context.Context, chunks []chunkRecord) ([]*chunkWor
 				if err != nil {
 					return err
 				}
-				in.count(&said)
+				if said.Failed != "" {
+					failed[ref.ord] = true
+					return nil
+				}
+				in.tally.add(ref.ord, &said)
 				done[ref.ord] = true
 				return nil
 			})
@@ -359,8 +470,8 @@ func (in *ingest) resume(ctx context.Context, chunks []chunkRecord) ([]*chunkWor
 		}
 		if !fits {
 			clear(done)
-			clear(in.entities)
-			clear(in.relations)
+			clear(failed)
+			in.tally = newTally()
 			if err := in.restart(ctx); err != nil {
 				return nil, err
 			}
@@ -369,7 +480,7 @@ func (in *ingest) resume(ctx context.Context, chunks []chunkRecord) ([]*chunkWor
 	todo := make([]*chunkWork, 0, len(chunks)-len(done))
 	for i := range chunks {
 		if !done[uint32(i)] {
-			todo = append(todo, &chunkWork{ord: uint32(i), rec: &chunks[i]})
+			todo = append(todo, &chunkWork{ord: uint32(i), rec: &chunks[i], again: failed[uint32(i)]})
 		}
 	}
 	return todo, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"alcove/tenancy"
 )
@@ -20,11 +21,15 @@ func (in *ingest) commit(ctx context.Context, last bool) error {
 		if err := in.store(c); err != nil {
 			return err
 		}
-		d.PendingDone += len(in.buffer)
-		if last {
+		switch {
+		case in.mend:
+			return in.mended(c, d, last)
+		case last:
+			d.PendingDone += in.fresh()
 			return in.finish(c, d)
 		}
-		d.PendingChunks, d.PendingExtractor = in.total, in.eng.o.Extractor.Identity()
+		d.PendingDone += in.fresh()
+		d.PendingChunks, d.PendingExtractor = in.total, in.extractor.Identity()
 		if err := c.status(in.v.doc, d, StatusProcessing); err != nil {
 			return err
 		}
@@ -35,6 +40,64 @@ func (in *ingest) commit(ctx context.Context, last bool) error {
 	}
 	in.buffer, in.size = in.buffer[:0], 0
 	return nil
+}
+
+// fresh is how many chunks in hand have no records yet.
+func (in *ingest) fresh() (n int) {
+	for _, w := range in.buffer {
+		if !w.again {
+			n++
+		}
+	}
+	return n
+}
+
+// mended shows what was read of failed chunks of the visible version.
+func (in *ingest) mended(c *change, d *documentRecord, last bool) error {
+	if len(in.buffer) > 0 {
+		if d.Extractor != in.extractor.Identity() {
+			d.Extractor = "" // of several, so that an update reads all again
+		}
+		if err := c.touch(in.v.doc); err != nil {
+			return err
+		}
+	}
+	status := StatusProcessing
+	if last {
+		d.JobSeq, d.Error = 0, ""
+		d.readings, d.Entities, d.Relations = in.tally.readings, len(in.tally.entities), len(in.tally.relations)
+		status = d.outcome()
+	} else {
+		for _, w := range in.buffer {
+			if w.fault == nil {
+				d.forget(w.ord)
+			}
+		}
+	}
+	if err := c.status(in.v.doc, d, status); err != nil {
+		return err
+	}
+	if err := c.put(in.v.doc, d); err != nil || !last {
+		return err
+	}
+	if err := c.tx.EndJob(in.ref); err != nil {
+		return err
+	}
+	return c.tx.Audit("document.process", "document", d.ID, nil)
+}
+
+// outcome is the state of a document whose work is done.
+func (d *documentRecord) outcome() Status {
+	if d.FailedChunks > 0 {
+		return StatusPartial
+	}
+	return StatusProcessed
+}
+
+// forget takes a chunk off the failed ones.
+func (d *documentRecord) forget(ord uint32) {
+	d.FailedChunks--
+	d.Failed = slices.DeleteFunc(d.Failed, func(f failedChunk) bool { return f.Ord == ord })
 }
 
 // store writes the records of the chunks in hand.
@@ -77,11 +140,12 @@ func (in *ingest) finish(c *change, d *documentRecord) error {
 	if d.Summary == "" {
 		d.Summary = in.summary
 	}
-	d.Title, d.Extractor = in.title, in.eng.o.Extractor.Identity()
-	d.Visible, d.Chunks, d.Entities, d.Relations = in.v.gen, in.total, len(in.entities), len(in.relations)
+	d.Title, d.Extractor = in.title, in.extractor.Identity()
+	d.Visible, d.Chunks, d.Entities, d.Relations = in.v.gen, in.total, len(in.tally.entities), len(in.tally.relations)
+	d.readings = in.tally.readings
 	d.Pending, d.JobSeq, d.PendingDoc, d.Error = 0, 0, nil, ""
 	d.PendingChunks, d.PendingDone, d.PendingExtractor = 0, 0, ""
-	if err := c.status(in.v.doc, d, StatusProcessed); err != nil {
+	if err := c.status(in.v.doc, d, d.outcome()); err != nil {
 		return err
 	}
 	if err := c.show(in.v, in.total); err != nil {
@@ -99,22 +163,31 @@ func (in *ingest) finish(c *change, d *documentRecord) error {
 	return c.tx.Audit("document.process", "document", d.ID, nil)
 }
 
-// fail ends the job with the cause in the document's record; a retry goes on
-// from what is stored.
-func (in *ingest) fail(why error) error {
-	attrs := []any{"scope", in.ref.Tenant() + "/" + in.ref.KB(), "doc", fmt.Sprintf("%x", in.v.doc), "error", why}
+// logged are the attributes of a log line about the document.
+func (in *ingest) logged(why error, attrs ...any) []any {
+	attrs = append(attrs, "scope", in.ref.Tenant()+"/"+in.ref.KB(), "doc", fmt.Sprintf("%x", in.v.doc), "error", why)
 	var p *panicError
 	if errors.As(why, &p) {
 		attrs = append(attrs, "stack", string(p.stack))
 	}
-	in.eng.o.Logger.Warn("document failed", attrs...)
+	return attrs
+}
+
+// fail ends the job with the cause in the document's record; a retry goes on
+// from what is stored.
+func (in *ingest) fail(why error) error {
+	in.eng.o.Logger.Warn("document failed", in.logged(why)...)
 	err := in.eng.change(in.eng.queue.ctx, in.space, func(c *change) error {
 		d, err := stillMine(c.tx, in.ref, in.v)
 		if err != nil {
 			return err
 		}
 		d.JobSeq, d.Error = 0, cause(why)
-		if err := c.status(in.v.doc, d, StatusFailed); err != nil {
+		end := StatusFailed
+		if in.mend { // what readers see stays as it is
+			end = d.outcome()
+		}
+		if err := c.status(in.v.doc, d, end); err != nil {
 			return err
 		}
 		if err := c.put(in.v.doc, d); err != nil {

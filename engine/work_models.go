@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,14 +18,22 @@ import (
 // make takes a group of chunks through the models: what each chunk says, several
 // at a time, then vectors in one call.
 func (in *ingest) make(ctx context.Context, group []*chunkWork) error {
-	if in.known != nil {
+	if in.known != nil || in.retries(group) {
 		err := in.space.View(ctx, func(tx *tenancy.Tx) error {
 			if _, err := stillMine(tx, in.ref, in.v); err != nil {
 				return err // the version that is drawn from may be gone too
 			}
 			for _, w := range group {
-				if err := in.known.fill(tx, w, in.same); err != nil {
-					return err
+				if w.again { // what failed was the reading: the vector is there
+					b, err := tx.Get(kindVector, in.v.key(w.ord))
+					if err != nil {
+						return fmt.Errorf("vector of chunk %d: %w", w.ord, err)
+					}
+					w.vector = bytes.Clone(b)
+				} else if in.known != nil {
+					if err := in.known.fill(tx, w, in.same); err != nil {
+						return err
+					}
 				}
 			}
 			return nil
@@ -36,24 +47,27 @@ func (in *ingest) make(ctx context.Context, group []*chunkWork) error {
 	if err := in.extract(ctx, group); err != nil {
 		return fmt.Errorf("extract: %w", err)
 	}
+	for _, w := range group {
+		in.tally.add(w.ord, &w.said)
+		if w.fault != nil && in.tally.fault == nil {
+			in.tally.fault = w.fault
+			in.eng.o.Logger.Warn("a chunk could not be read", in.logged(w.fault, "chunk", w.ord)...)
+		}
+	}
+	if in.tally.read == 0 && in.tally.FailedChunks >= hopeless && !in.mend {
+		return in.nothingRead()
+	}
 	if err := in.embed(ctx, group); err != nil {
 		return fmt.Errorf("embed: %w", err)
 	}
 	for _, w := range group {
-		in.count(&w.said)
 		w.encoded = [2][]byte{w.rec.encode(), w.said.encode()}
 	}
 	return nil
 }
 
-func (in *ingest) count(said *contribution) {
-	for _, e := range said.Entities {
-		in.entities[print(EntityID(e.Name))] = struct{}{}
-	}
-	for _, r := range said.Relations {
-		a, b := EntityID(r.Source), EntityID(r.Target)
-		in.relations[print(min(a, b), max(a, b))] = struct{}{}
-	}
+func (in *ingest) retries(group []*chunkWork) bool {
+	return slices.ContainsFunc(group, func(w *chunkWork) bool { return w.again })
 }
 
 func (in *ingest) embed(ctx context.Context, group []*chunkWork) error {
@@ -69,7 +83,7 @@ func (in *ingest) embed(ctx context.Context, group []*chunkWork) error {
 		return nil
 	}
 	var vectors [][]float32
-	err := in.try(ctx, func() (err error) {
+	err := in.try(ctx, &in.eng.embedded, nil, func() (err error) {
 		vectors, err = in.eng.embedTexts(ctx, forWork, texts)
 		return err
 	})
@@ -84,10 +98,10 @@ func (in *ingest) embed(ctx context.Context, group []*chunkWork) error {
 
 func (in *ingest) extract(ctx context.Context, group []*chunkWork) error {
 	one := func(ctx context.Context, w *chunkWork) error {
-		return in.try(ctx, func() error {
+		err := in.try(ctx, &in.eng.extracted, in.eng.chatterAnswers, func() error {
 			return in.eng.model(ctx, forWork, func() (err error) {
 				defer recovered(&err, "extracting")
-				x, err := in.eng.o.Extractor.Extract(in.eng.withAnswers(ctx, in.space, in.v), Passage{
+				x, err := in.extractor.Extract(in.eng.withAnswers(ctx, in.space, in.v), Passage{
 					Title: in.title, Heading: w.rec.Heading, Text: w.rec.Text,
 				})
 				if err == nil {
@@ -96,6 +110,11 @@ func (in *ingest) extract(ctx context.Context, group []*chunkWork) error {
 				return err
 			})
 		})
+		if err != nil && !ofDocument(ctx, err) {
+			w.said, w.extracted, w.fault = contribution{Failed: shorten(cause(err), maxChunkCauseBytes)}, true, err
+			return nil
+		}
+		return err
 	}
 	if len(group) == 1 {
 		if group[0].extracted {
@@ -117,7 +136,7 @@ func (in *ingest) extract(ctx context.Context, group []*chunkWork) error {
 // bounded, weights positive and finite. What is over the bound of a record is
 // left out from the end.
 func contributionOf(x Extraction) contribution {
-	var c contribution
+	c := contribution{Dropped: max(0, x.Dropped), Truncated: x.Truncated}
 	for _, e := range x.Entities {
 		c.Entities = append(c.Entities, EntityMention{
 			Name: clip(e.Name, maxMentionName), Type: clip(e.Type, maxMentionName), Description: clip(e.Description, maxMentionBytes),
@@ -142,12 +161,42 @@ func contributionOf(x Extraction) contribution {
 	return c
 }
 
-// try calls f again after a pause while it fails in a way that may pass.
-func (in *ingest) try(ctx context.Context, f func() error) error {
-	wait := in.eng.o.RetryBase
+// errAway marks what a model server did not do because it is away, as far as can
+// be told: not the fault of the text that was sent.
+var errAway = errors.New("given up waiting")
+
+// ofDocument reports whether an error of reading one chunk is not that chunk's:
+// the next one would meet it as well, or nobody wants either any more.
+func ofDocument(ctx context.Context, err error) bool {
+	if ctx.Err() != nil || transient(err) {
+		return true
+	}
+	for _, x := range []error{errSuperseded, errAway, ErrModelMissing, ErrNoModel, ErrDamaged, tenancy.ErrDamaged, tenancy.ErrDenied, tenancy.ErrTooBig} {
+		if errors.Is(err, x) {
+			return true
+		}
+	}
+	return false
+}
+
+// hopeless is how many chunks of a document may fail before any is read: then the
+// model, and not the text, is at fault.
+const hopeless = 32
+
+// maxAwayWait bounds the wait between two tries of a server that is away.
+const maxAwayWait = 30 * time.Second
+
+// try calls f again after a pause while it fails in a way that may pass. done
+// counts what the server of f has done for anybody. While it does nothing at
+// all it is taken to be away and waited for longer, see Options.AwayAttempts:
+// unless it answers to a question about nothing, which is what answers asks when
+// it is not nil.
+func (in *ingest) try(ctx context.Context, done *atomic.Int64, answers func(context.Context) bool, f func() error) error {
+	wait, before := in.eng.o.RetryBase, done.Load()
 	for n := 1; ; n++ {
 		err := f()
 		if err == nil {
+			done.Add(1)
 			if n > 1 {
 				in.eng.queue.trying(in.run, 0, nil)
 			}
@@ -161,8 +210,18 @@ func (in *ingest) try(ctx context.Context, f func() error) error {
 				return err
 			}
 		}
-		if n >= in.eng.o.ChunkAttempts || transient(err) {
+		if transient(err) {
 			return err
+		}
+		if n >= in.eng.o.ChunkAttempts {
+			switch {
+			case !errors.Is(err, ErrModelDown), done.Load() != before:
+				return err
+			case n == in.eng.o.ChunkAttempts && answers != nil && answers(ctx):
+				return err
+			case n >= in.eng.o.AwayAttempts:
+				return fmt.Errorf("%w: %w", errAway, err)
+			}
 		}
 		in.eng.queue.trying(in.run, n, err)
 		t := time.NewTimer(wait)
@@ -172,6 +231,19 @@ func (in *ingest) try(ctx context.Context, f func() error) error {
 			t.Stop()
 			return ctx.Err()
 		}
-		wait *= 2
+		wait = min(2*wait, maxAwayWait)
 	}
+}
+
+// chatterAnswers reports whether the language model answers to something that
+// cannot be too much for it.
+func (e *Engine) chatterAnswers(ctx context.Context) bool {
+	if e.o.Chatter == nil {
+		return false
+	}
+	return e.model(ctx, forWork, func() (err error) {
+		defer recovered(&err, "asking the model whether it is there")
+		_, err = e.o.Chatter.Chat(ctx, ChatRequest{Messages: []Message{{Role: "user", Content: "Say yes."}}, MaxTokens: 8}, nil)
+		return err
+	}) == nil
 }

@@ -290,7 +290,7 @@ func TestWork_Failures(t *testing.T) {
 		require.Equal(t, engine.StatusFailed, d.Status)
 		require.Contains(t, d.ErrorMsg, says)
 	}
-	require.Equal(t, 3+1+1+4+1+1, ex.Calls(), "only what may pass is tried again")
+	require.Equal(t, 3+1+1+20+1+1, ex.Calls(), "only what may pass is tried again, and a server that is away for longer")
 	failed, err := v.KB("k").Documents(ctx, engine.DocumentsRequest{Status: engine.StatusFailed})
 	require.NoError(t, err)
 	require.Len(t, failed.Documents, 5)

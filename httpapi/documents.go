@@ -156,10 +156,10 @@ func (s *Server) listDocuments(w http.ResponseWriter, r *http.Request, kb *engin
 	q := r.URL.Query()
 	req := engine.DocumentsRequest{Status: engine.Status(q.Get("status")), Cursor: q.Get("cursor"), Limit: limit}
 	switch req.Status {
-	case engine.StatusPending, engine.StatusProcessing, engine.StatusProcessed, engine.StatusFailed, engine.StatusCancelled:
+	case engine.StatusPending, engine.StatusProcessing, engine.StatusProcessed, engine.StatusPartial, engine.StatusFailed, engine.StatusCancelled:
 	default:
 		if q.Has("status") {
-			return badField("status", "is not one of pending, processing, processed, failed, cancelled")
+			return badField("status", "is not one of pending, processing, processed, partial, failed, cancelled")
 		}
 	}
 	page, err := kb.Documents(r.Context(), req)
@@ -183,6 +183,7 @@ type documentStatus struct {
 	Status    engine.Status `json:"status"`
 	Chunks    int           `json:"chunks_count"`
 	Done      int           `json:"chunks_processed"`
+	Failed    int           `json:"failed_chunks_count"`
 	Entities  int           `json:"entities_extracted"`
 	Relations int           `json:"relationships_extracted"`
 	Error     string        `json:"error_message,omitempty"`
@@ -193,7 +194,7 @@ func (s *Server) documentStatus(w http.ResponseWriter, r *http.Request, kb *engi
 	if err != nil {
 		return err
 	}
-	return success(w, documentStatus{d.DocID, d.Status, d.ChunksCount, d.ChunksDone, d.Entities, d.Relations, d.ErrorMsg})
+	return success(w, documentStatus{d.DocID, d.Status, d.ChunksCount, d.ChunksDone, d.FailedCount, d.Entities, d.Relations, d.ErrorMsg})
 }
 
 func (s *Server) documentChunks(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {

@@ -196,7 +196,7 @@ func waitTrack(ctx context.Context, c *client, kb, track string, total int, prog
 		if err := c.call(ctx, "GET", kb+"/tracks/"+track, nil, &t); err != nil {
 			return 0, "", err
 		}
-		done = t.StatusSummary[engine.StatusProcessed] + t.StatusSummary[engine.StatusFailed] + t.StatusSummary[engine.StatusCancelled]
+		done = t.StatusSummary[engine.StatusProcessed] + t.StatusSummary[engine.StatusPartial] + t.StatusSummary[engine.StatusFailed] + t.StatusSummary[engine.StatusCancelled]
 		if bar != nil {
 			bar.Set(done) //nolint:errcheck // a bar that cannot be drawn is no reason to stop
 		}

@@ -111,7 +111,10 @@ func (c chatter) Chat(ctx context.Context, q engine.ChatRequest, onDelta func(st
 	for _, m := range q.Messages {
 		req.Messages = append(req.Messages, api.Message{Role: m.Role, Content: m.Content})
 	}
-	if q.JSON {
+	switch {
+	case len(q.Schema) > 0:
+		req.Format = q.Schema
+	case q.JSON:
 		req.Format = json.RawMessage(`"json"`)
 	}
 	if q.MaxTokens > 0 {

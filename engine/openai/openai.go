@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync/atomic"
 
 	openai "github.com/sashabaranov/go-openai"
 
@@ -32,6 +33,8 @@ type Client struct {
 	o      Options
 	api    *openai.Client
 	remote *engine.Remote
+	// noSchema says that the server has refused a schema and taken JSON without.
+	noSchema atomic.Bool
 }
 
 // New checks the options. It does not call the server.
@@ -71,7 +74,16 @@ func (c chatter) Chat(ctx context.Context, q engine.ChatRequest, onDelta func(st
 	if err := engine.CheckPrompt(q, c.o.ContextTokens); err != nil {
 		return engine.ChatReply{}, err
 	}
+	if c.noSchema.Load() {
+		q.Schema = nil
+	}
 	stream, err := c.api.CreateChatCompletionStream(ctx, c.request(q))
+	if err != nil && len(q.Schema) > 0 && refusesSchema(err) {
+		q.Schema = nil // the server knows JSON at the most
+		if stream, err = c.api.CreateChatCompletionStream(ctx, c.request(q)); err == nil {
+			c.noSchema.Store(true)
+		}
+	}
 	if err != nil {
 		return engine.ChatReply{}, c.fail(ctx, err)
 	}
@@ -129,7 +141,13 @@ func (c chatter) request(q engine.ChatRequest) openai.ChatCompletionRequest {
 	for _, m := range q.Messages {
 		r.Messages = append(r.Messages, openai.ChatCompletionMessage{Role: m.Role, Content: m.Content})
 	}
-	if q.JSON {
+	switch {
+	case len(q.Schema) > 0:
+		r.ResponseFormat = &openai.ChatCompletionResponseFormat{
+			Type:       openai.ChatCompletionResponseFormatTypeJSONSchema,
+			JSONSchema: &openai.ChatCompletionResponseFormatJSONSchema{Name: "reply", Schema: q.Schema, Strict: true},
+		}
+	case q.JSON:
 		r.ResponseFormat = &openai.ChatCompletionResponseFormat{Type: openai.ChatCompletionResponseFormatTypeJSONObject}
 	}
 	if reasons(c.o.ChatModel) { // these refuse max_tokens and any temperature but their own
@@ -151,6 +169,19 @@ func reasons(model string) bool {
 		if strings.HasPrefix(model, p) {
 			return true
 		}
+	}
+	return false
+}
+
+// refusesSchema reports whether a server refused a request for the schema of its reply.
+func refusesSchema(err error) bool {
+	var answer *openai.APIError
+	var request *openai.RequestError
+	switch {
+	case errors.As(err, &answer):
+		return (answer.HTTPStatusCode == 400 || answer.HTTPStatusCode == 422) && engine.SpeaksOfFormat(answer.Message)
+	case errors.As(err, &request):
+		return (request.HTTPStatusCode == 400 || request.HTTPStatusCode == 422) && engine.SpeaksOfFormat(string(request.Body))
 	}
 	return false
 }
