@@ -125,6 +125,43 @@ func TestSpace_NeighboursAreApart(t *testing.T) {
 	}
 }
 
+// Numbers that agree in their low bytes are two knowledge bases, for records and for
+// caches of open ones. Stores of tests never get to number 256, so a number cut short
+// anywhere between the catalogue and the key would pass every other test.
+func TestSpace_NumbersFarApart(t *testing.T) {
+	s, _ := open(t, Options{})
+	found(t, s, "acme/kb-0")
+	root := admin(t, s)
+	spaces := []*Space{enter(t, s, root, "acme/kb-0", PermKBManage)}
+	for _, bit := range []uint{8, 16, 32, 63} {
+		n := spaces[0].kb + 1<<bit
+		require.NoError(t, s.db.Commit(ctxOf(t), func(tx *keyspace.Tx) error {
+			return tx.Set(keyspace.System, kindSequence, []byte(seqNumber), u64(n-1))
+		}))
+		path := fmt.Sprintf("acme/kb-%d", bit)
+		found(t, s, path)
+		space := enter(t, s, root, path, PermKBManage)
+		require.Equal(t, n, space.kb)
+		spaces = append(spaces, space)
+	}
+	seen := map[SpaceID]bool{}
+	for _, space := range spaces {
+		require.False(t, seen[space.ID()], "%s has the cache of another", space.KBID())
+		seen[space.ID()] = true
+		_, err := get(t, space, "k")
+		require.ErrorIs(t, err, ErrNotFound, "%s has the records of another", space.KBID())
+		put(t, space, "k", space.KBID())
+	}
+	for _, space := range spaces {
+		got, err := get(t, space, "k")
+		require.NoError(t, err)
+		require.Equal(t, space.KBID(), got)
+		u, err := space.Usage(ctxOf(t))
+		require.NoError(t, err)
+		require.EqualValues(t, 1, u.Records)
+	}
+}
+
 // The same pieces of two ids joined otherwise are two knowledge bases.
 func TestSpace_IDsAreNotJoined(t *testing.T) {
 	s, _ := open(t, Options{})
