@@ -214,6 +214,63 @@ func TestDoor_ReadersCannotWrite(t *testing.T) {
 	require.Greater(t, seen, 10)
 }
 
+// No method of a Reader leads to what can write: a route that reads cannot get
+// hold of a KB, or of the Space behind it.
+func TestDoor_ReadersLeadNowhere(t *testing.T) {
+	reader := reflect.TypeFor[*engine.Reader]()
+	for i := range reader.NumMethod() {
+		m := reader.Method(i)
+		for j := range m.Type.NumOut() {
+			out := m.Type.Out(j)
+			for _, no := range []reflect.Type{
+				reflect.TypeFor[*engine.KB](), reflect.TypeFor[engine.KB](), reflect.TypeFor[*engine.Engine](), reflect.TypeFor[*tenancy.Space](), reflect.TypeFor[*tenancy.Store](),
+			} {
+				require.False(t, out == no, "engine.Reader.%s hands out %s", m.Name, no)
+			}
+			require.False(t, out == reflect.TypeFor[any](), "engine.Reader.%s hands out what may be anything", m.Name)
+		}
+	}
+}
+
+// What only reads changes nothing, whoever asks: every route that reads a
+// knowledge base is asked well, with success, by callers who may do everything
+// there, and afterwards all is as it was. A handler that writes on its own, with
+// the caller's other rights, would pass every test of who may do what.
+func TestDoor_ReadingChangesNothing(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.Add("main", "doc-2", "Grace met Howard.")
+	accepted := h.Add("main", "doc-1", "Ada wrote to Babbage.")
+	h.Wait()
+	state := func() (string, tenancy.Usage) {
+		u, err := h.Space("acme", "main", tenancy.PermKBAccess).Usage(context.Background())
+		require.NoError(t, err)
+		return h.Dump("main"), u
+	}
+	dump, usage := state()
+	queries := map[string]string{
+		pathGraph: "?label=Ada&max_depth=1", pathGraph + "/labels": "?q=ada", pathGraph + "/entity": "?name=Ada", pathGraph + "/path": "?from=Ada&to=Babbage",
+	}
+	everything := h.key("acme", nil, every...)
+	for _, line := range h.server.routeTable() {
+		if line.right.changes() || !strings.Contains(line.pattern, ":kb") {
+			continue
+		}
+		path := strings.ReplaceAll(fill(line.pattern, "acme", "main"), "insert_1", accepted.TrackID) + queries[line.pattern]
+		for _, credential := range []string{everything, h.admin, h.key("acme", nil, tenancy.Permission(line.right))} {
+			body := ""
+			if line.method == post {
+				body = `{"query":"Who wrote to Babbage?"}`
+			}
+			w := h.as(credential, line.method, path, body)
+			require.Equal(t, 200, w.Code, "%s %s: %s", line.method, path, w.Body)
+		}
+		h.Wait()
+		d, u := state()
+		require.Equal(t, dump, d, "%s %s", line.method, line.pattern)
+		require.Equal(t, usage, u, "%s %s", line.method, line.pattern)
+	}
+}
+
 // One credential per request, in one header, once. A token in the query string
 // is none.
 func TestDoor_Credentials(t *testing.T) {
