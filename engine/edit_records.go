@@ -422,7 +422,7 @@ func dumpHand(w io.Writer, tx *tenancy.Tx) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range slices.Sorted(maps.Keys(h.alias)) {
+	for _, id := range sortedAliases(h) {
 		a := h.alias[id]
 		fmt.Fprintf(w, "alias %q into=%q rename=%t\n", a.Name, a.Into, a.Rename)
 	}
@@ -457,3 +457,5 @@ func (k *checker) byHand() error {
 	}
 	return nil
 }
+
+func sortedAliases(h *byHand) []string { return slices.Sorted(maps.Keys(h.alias)) }

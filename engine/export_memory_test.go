@@ -70,3 +70,12 @@ func SearchedProfiles(e *Engine, s *tenancy.Space) (entities, relations, stale i
 	})
 	return entities, relations, stale, err
 }
+
+// AppliedDocuments counts how often a document was applied to the copy of a base.
+func AppliedDocuments(e *Engine, s *tenancy.Space) (n int, err error) {
+	err = e.Reader(s).read(context.Background(), func(r *resident, _ *tenancy.Tx) error {
+		n = r.applied
+		return nil
+	})
+	return n, err
+}

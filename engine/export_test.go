@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 
 	"alcove/tenancy"
@@ -36,4 +37,54 @@ func TouchedSince(s *tenancy.Space, gen uint64) (n int, now uint64, ok bool, err
 		return err
 	})
 	return n, now, ok, err
+}
+
+// CopyHand writes the aliases and edits of one base into another that has none.
+func CopyHand(e *Engine, from, to *tenancy.Space) error {
+	type record struct {
+		kind        byte
+		rest, value []byte
+	}
+	var all []record
+	var st kbState
+	err := from.View(context.Background(), func(tx *tenancy.Tx) (err error) {
+		if st, err = readState(tx); err != nil {
+			return err
+		}
+		for _, kind := range []byte{kindAlias, kindEdit} {
+			if err := tx.Scan(kind, tenancy.Scan{}, func(rest, value []byte) error {
+				all = append(all, record{kind, bytes.Clone(rest), bytes.Clone(value)})
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	return e.change(context.Background(), to, func(c *change) error {
+		c.st.Aliases, c.st.Edits = st.Aliases, st.Edits
+		for _, r := range all {
+			if err := c.tx.Set(r.kind, r.rest, r.value); err != nil {
+				return err
+			}
+		}
+		return c.touchHand()
+	})
+}
+
+// Limits of what people say of a graph.
+const (
+	MaxAliases = maxAliases
+	MaxEdits   = maxEdits
+)
+
+// CountHand sets how many aliases and edits the state of a base counts.
+func CountHand(e *Engine, s *tenancy.Space, aliases, edits int) error {
+	return e.change(context.Background(), s, func(c *change) error {
+		c.st.Aliases, c.st.Edits = aliases, edits
+		return nil
+	})
 }

@@ -222,10 +222,17 @@ func (v *graphView) node(id uint32, out *[]GraphNode) error {
 	}
 	name := v.f.v.entityName(id)
 	ids, paths := v.f.sourcesOf(p.sources)
-	*out = append(*out, GraphNode{ID: name, Labels: []string{name}, Properties: map[string]any{
+	n := GraphNode{ID: name, Labels: []string{name}, Properties: map[string]any{
 		"entity_id": name, "entity_type": p.typ, "description": p.description, "source_id": ids, "file_path": paths,
 		"degree": v.f.v.degree(id), "mentions": v.f.v.mentioned(id),
-	}})
+	}}
+	v.byHand(p, n.Properties)
+	if v.f.v.whole() {
+		if names := v.f.v.otherNames(id); len(names) > 0 {
+			n.Properties["aliases"] = names
+		}
+	}
+	*out = append(*out, n)
 	return nil
 }
 
@@ -237,10 +244,23 @@ func (v *graphView) edge(rel uint32, out *[]GraphEdge) error {
 	src, dst, w, _ := v.f.v.relation(rel)
 	a, b := v.f.v.entityName(src), v.f.v.entityName(dst)
 	ids, paths := v.f.sourcesOf(p.sources)
-	*out = append(*out, GraphEdge{ID: a + "-" + b, Type: "DIRECTED", Source: a, Target: b, Properties: map[string]any{
+	e := GraphEdge{ID: a + "-" + b, Type: "DIRECTED", Source: a, Target: b, Properties: map[string]any{
 		"weight": float64(w), "keywords": p.keywords, "description": p.description, "source_id": ids, "file_path": paths,
-	}})
+	}}
+	v.byHand(p, e.Properties)
+	*out = append(*out, e)
 	return nil
+}
+
+// byHand marks what people wrote. What no document says has LightRAG's source for it.
+func (v *graphView) byHand(p profile, properties map[string]any) {
+	if !p.manual {
+		return
+	}
+	properties["source"] = "manual"
+	if len(p.sources) == 0 {
+		properties["source_id"], properties["file_path"] = "manual_creation", "manual_creation"
+	}
 }
 
 // sourcesOf names chunks and their files, joined by <SEP>.

@@ -148,6 +148,9 @@ func (f *folder) entity(e uint32, n int) (profile, error) {
 	if p.typ == "" {
 		p.typ = "UNKNOWN"
 	}
+	if f.v.whole() { // people wrote for those who see everything
+		p.handOver(f.v.entities[e].edit)
+	}
 	return p, nil
 }
 
@@ -183,5 +186,8 @@ func (f *folder) relation(rel uint32, n int) (profile, error) {
 	}
 	slices.Sort(list)
 	p.keywords, p.description = strings.Join(list, ","), frag.join()
+	if f.v.whole() {
+		p.handOver(x.edit)
+	}
 	return p, nil
 }

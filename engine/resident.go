@@ -48,7 +48,8 @@ type resident struct {
 	left   map[string][]uint32 // chunks of which something is left out, by what
 	behind map[docKey]bool     // documents that are still read by what hand was before
 
-	cost int64 // bytes of the tables of this struct, kept by apply
+	cost    int64 // bytes of the tables of this struct, kept by apply
+	applied int   // how often a document was applied
 }
 
 // residentDoc is one visible document.
@@ -196,6 +197,7 @@ func (r *resident) less(a, b uint32) bool {
 // apply makes a document visible in the copy, replacing an older version.
 // r.mu is held for writing.
 func (r *resident) apply(p preparedDoc) error {
+	r.applied++
 	r.remove(p.doc.doc)
 	if len(p.chunks) == 0 {
 		return nil

@@ -300,7 +300,7 @@ func (s *search) mix(walked []scored, chunks bool) error {
 func (s *search) findEntities(walked []scored) ([]scored, error) {
 	sum := map[uint32]float64{}
 	for _, k := range s.lowKeys() {
-		for _, e := range s.r.byKey[k] {
+		for _, e := range s.r.named(k) {
 			if s.r.hasEntity(e) {
 				sum[e] = max(sum[e], 2)
 			}

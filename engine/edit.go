@@ -1,0 +1,427 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"alcove/tenancy"
+)
+
+// EntityEdit is what people write of an entity. A nil field leaves what the
+// documents say.
+type EntityEdit struct {
+	Name        *string `json:"entity_name"` // another name; EditEntity alone
+	Type        *string `json:"entity_type"` // at most 512 bytes
+	Description *string `json:"description"` // at most 8 KiB
+}
+
+// RelationEdit is what people write of a relation. A nil field leaves what the
+// documents say.
+type RelationEdit struct {
+	Description *string  `json:"description"` // at most 8 KiB
+	Keywords    *string  `json:"keywords"`    // comma separated, at most 512 bytes
+	Weight      *float64 `json:"weight"`      // above 0, at most 1e9
+}
+
+// RenameOptions say what a new name in an EntityEdit may do.
+type RenameOptions struct {
+	AllowRename bool // else a new name is refused
+	AllowMerge  bool // a name that another entity has makes the two one
+}
+
+// CreateEntity makes an entity that no document needs to name, with type and
+// description. One that is there already is ErrExists; one that was deleted by
+// hand comes back with what documents say of it. It survives any change of the
+// documents.
+func (k *KB) CreateEntity(ctx context.Context, name string, e EntityEdit) (*GraphNode, error) {
+	if err := checkNames(fieldName{"entity_name", name}); err != nil {
+		return nil, err
+	}
+	if e.Name != nil {
+		return nil, badField("entity_data.entity_name", "the name stands beside entity_data")
+	}
+	if err := e.check("entity_data"); err != nil {
+		return nil, err
+	}
+	if err := k.read(ctx, func(r *resident, _ *tenancy.Tx) error {
+		if id, err := r.findEntity("entity_name", name); err == nil {
+			return fmt.Errorf("entity %q: %w", r.entityName(id), ErrExists)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	err := k.edit(ctx, "graph.entity.create", func(c *change) (*editRecord, error) {
+		edit, old, err := c.entityEdit(name)
+		if err != nil {
+			return nil, err
+		}
+		if old != nil && old.Created {
+			return nil, fmt.Errorf("entity %q: %w", name, ErrExists)
+		}
+		*edit = editRecord{Name: edit.Name, Created: true, Type: e.Type, Description: e.Description}
+		return edit, c.putEdit(edit, old)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return k.node(ctx, name)
+}
+
+// EditEntity says what an entity is, whatever documents say of it now or later.
+// A new name is an alias from the old one, and how the entity is shown; it can be
+// taken back as a merge can. ErrNotFound when there is no such entity, ErrExists
+// when another has the new name and merging is not allowed.
+func (k *KB) EditEntity(ctx context.Context, name string, e EntityEdit, o RenameOptions) (*GraphNode, error) {
+	if err := e.check("updated_data"); err != nil {
+		return nil, err
+	}
+	if e == (EntityEdit{}) {
+		return nil, badField("updated_data", "is empty; a name, a type or a description is needed")
+	}
+	to := ""
+	if e.Name != nil {
+		if to = *e.Name; EntityID(to) == EntityID(name) && to == name {
+			to = ""
+		} else if !o.AllowRename {
+			return nil, badField("allow_rename", "must be true for updated_data.entity_name to change the name")
+		}
+	}
+	merges := false
+	if err := k.read(ctx, func(r *resident, _ *tenancy.Tx) error {
+		id, err := r.findEntity("entity_name", name)
+		if err != nil || to == "" {
+			return err
+		}
+		other, err := r.findEntity("updated_data.entity_name", to)
+		if merges = err == nil && other != id; merges && !o.AllowMerge {
+			return fmt.Errorf("entity %q: %w: allow_merge makes the two one", r.entityName(other), ErrExists)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	shown := name
+	err := k.edit(ctx, "graph.entity.edit", func(c *change) (*editRecord, error) {
+		at := name
+		var again *string
+		if to != "" {
+			made, err := c.rename(name, to, merges)
+			if err != nil {
+				return nil, err
+			}
+			if at, shown = to, to; !made { // the same entity under another of its names
+				again = e.Name
+			}
+		}
+		edit, old, err := c.entityEdit(at)
+		if err != nil {
+			return nil, err
+		}
+		edit.over(kept(old))
+		if e.Type != nil {
+			edit.Type = e.Type
+		}
+		if e.Description != nil {
+			edit.Description = e.Description
+		}
+		if again != nil {
+			edit.Shown = again
+		}
+		if to != "" && again == nil && e.Type == nil && e.Description == nil {
+			return edit, nil // the alias says it all
+		}
+		return edit, c.putEdit(edit, old)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return k.node(ctx, shown)
+}
+
+// DeleteEntity takes an entity and its relations out of the graph: what documents
+// say of it, now or later, is left out until CreateEntity. ErrNotFound when there
+// is no such entity.
+func (k *KB) DeleteEntity(ctx context.Context, name string) error {
+	if err := k.read(ctx, func(r *resident, _ *tenancy.Tx) error {
+		_, err := r.findEntity("name", name)
+		return err
+	}); err != nil {
+		return err
+	}
+	return k.edit(ctx, "graph.entity.delete", func(c *change) (*editRecord, error) {
+		edit, old, err := c.entityEdit(name)
+		if err != nil {
+			return nil, err
+		}
+		*edit = editRecord{Name: edit.Name, Deleted: true}
+		return edit, c.putEdit(edit, old)
+	})
+}
+
+// CreateRelation makes a relation from source to target, which must be there. One
+// that is there already, whichever way it points, is ErrExists; one that was
+// deleted by hand comes back with what documents say of it.
+func (k *KB) CreateRelation(ctx context.Context, source, target string, e RelationEdit) (*GraphEdge, error) {
+	if err := e.check("relation_data"); err != nil {
+		return nil, err
+	}
+	if err := k.ends(ctx, "source_entity", source, "target_entity", target, false); err != nil {
+		return nil, err
+	}
+	err := k.edit(ctx, "graph.relation.create", func(c *change) (*editRecord, error) {
+		edit, old, err := c.relationEdit(source, target)
+		if err != nil {
+			return nil, err
+		}
+		if old != nil && old.Created {
+			return nil, fmt.Errorf("relation of %q and %q: %w", source, target, ErrExists)
+		}
+		*edit = editRecord{Name: edit.Name, Target: edit.Target, Created: true, Description: e.Description, Keywords: e.Keywords, Weight: e.Weight}
+		return edit, c.putEdit(edit, old)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return k.relation(ctx, source, target)
+}
+
+// EditRelation says what the relation of two entities is, whatever documents say
+// of it now or later; which way it points stays as it is. ErrNotFound when there
+// is none.
+func (k *KB) EditRelation(ctx context.Context, source, target string, e RelationEdit) (*GraphEdge, error) {
+	if err := e.check("updated_data"); err != nil {
+		return nil, err
+	}
+	if e == (RelationEdit{}) {
+		return nil, badField("updated_data", "is empty; a description, keywords or a weight is needed")
+	}
+	if err := k.ends(ctx, "source_id", source, "target_id", target, true); err != nil {
+		return nil, err
+	}
+	err := k.edit(ctx, "graph.relation.edit", func(c *change) (*editRecord, error) {
+		edit, old, err := c.relationEdit(source, target)
+		if err != nil {
+			return nil, err
+		}
+		if old != nil && !old.Deleted {
+			edit = old // it keeps the way it was created
+		}
+		for _, x := range []struct{ said, into **string }{{&e.Description, &edit.Description}, {&e.Keywords, &edit.Keywords}} {
+			if *x.said != nil {
+				*x.into = *x.said
+			}
+		}
+		if e.Weight != nil {
+			edit.Weight = e.Weight
+		}
+		return edit, c.putEdit(edit, old)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return k.relation(ctx, source, target)
+}
+
+// DeleteRelation takes the relation of two entities out of the graph: what
+// documents say of it, now or later, is left out until CreateRelation. ErrNotFound
+// when there is none.
+func (k *KB) DeleteRelation(ctx context.Context, source, target string) error {
+	if err := k.ends(ctx, "source", source, "target", target, true); err != nil {
+		return err
+	}
+	return k.edit(ctx, "graph.relation.delete", func(c *change) (*editRecord, error) {
+		edit, old, err := c.relationEdit(source, target)
+		if err != nil {
+			return nil, err
+		}
+		*edit = editRecord{Name: edit.Name, Target: edit.Target, Deleted: true}
+		return edit, c.putEdit(edit, old)
+	})
+}
+
+// edit commits one act on the graph with its audit record. f returns the edit it
+// wrote; the audit names it by its key, since names are what documents say.
+func (k *KB) edit(ctx context.Context, action string, f func(*change) (*editRecord, error)) error {
+	return k.eng.change(ctx, k.space, func(c *change) error {
+		e, err := f(c)
+		if err != nil {
+			return err
+		}
+		if err := c.touchHand(); err != nil {
+			return err
+		}
+		return c.tx.Audit(action, "graph", fmt.Sprintf("%x", e.key()), nil)
+	})
+}
+
+// entityEdit returns a new edit for what a name stands for, and the one that lies
+// in its place.
+func (c *change) entityEdit(name string) (edit, old *editRecord, err error) {
+	root, err := storedRoot(c.tx, EntityID(name))
+	if err != nil {
+		return nil, nil, err
+	}
+	edit = &editRecord{Name: writtenAs(name, root)}
+	if old, err = storedEdit(c.tx, edit); err == nil && old != nil {
+		edit.Name = old.Name
+	}
+	return edit, old, err
+}
+
+// writtenAs is a name in the spelling at hand, if that is a spelling of it.
+func writtenAs(name, identity string) string {
+	if EntityID(name) == identity {
+		return strings.TrimSpace(name)
+	}
+	return identity
+}
+
+func (c *change) relationEdit(source, target string) (edit, old *editRecord, err error) {
+	edit = &editRecord{}
+	for _, x := range []struct {
+		name string
+		into *string
+	}{{source, &edit.Name}, {target, &edit.Target}} {
+		root, err := storedRoot(c.tx, EntityID(x.name))
+		if err != nil {
+			return nil, nil, err
+		}
+		*x.into = writtenAs(x.name, root)
+	}
+	if EntityID(edit.Name) == EntityID(edit.Target) {
+		return nil, nil, badField("target", "is the source itself")
+	}
+	old, err = storedEdit(c.tx, edit)
+	return edit, old, err
+}
+
+// kept is what of an edit a later one keeps: a deleted one says nothing.
+func kept(old *editRecord) *editRecord {
+	if old == nil || old.Deleted {
+		return &editRecord{}
+	}
+	return old
+}
+
+// ends checks that two entities are there, and that their relation is or is not.
+func (k *KB) ends(ctx context.Context, sourceField, source, targetField, target string, related bool) error {
+	return k.read(ctx, func(r *resident, _ *tenancy.Tx) error {
+		a, err := r.findEntity(sourceField, source)
+		if err != nil {
+			return err
+		}
+		b, err := r.findEntity(targetField, target)
+		if err != nil {
+			return err
+		}
+		if a == b {
+			return badField(targetField, "is the source itself")
+		}
+		_, ok := r.findRelation(pairOf(r.graph.Name(a), r.graph.Name(b)))
+		switch {
+		case ok && !related:
+			return fmt.Errorf("relation of %q and %q: %w", source, target, ErrExists)
+		case !ok && related:
+			return fmt.Errorf("%w: %q and %q are not related", ErrNotFound, source, target)
+		}
+		return nil
+	})
+}
+
+// node and relation show what an act came to.
+func (k *KB) node(ctx context.Context, name string) (*GraphNode, error) {
+	var out []GraphNode
+	err := k.read(ctx, func(r *resident, tx *tenancy.Tx) error {
+		id, err := r.findEntity("entity_name", name)
+		if err != nil {
+			return err
+		}
+		v := newGraphView(r.everything(), tx)
+		v.fold = entityFoldChunks
+		return v.node(id, &out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &out[0], nil
+}
+
+func (k *KB) relation(ctx context.Context, source, target string) (*GraphEdge, error) {
+	var out []GraphEdge
+	err := k.read(ctx, func(r *resident, tx *tenancy.Tx) error {
+		p := pairOf(r.hand.rootOf(EntityID(source)), r.hand.rootOf(EntityID(target)))
+		rel, ok := r.findRelation(p)
+		if !ok {
+			return fmt.Errorf("%w: %q and %q are not related", ErrNotFound, source, target)
+		}
+		v := newGraphView(r.everything(), tx)
+		v.fold = entityFoldChunks
+		return v.edge(rel, &out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &out[0], nil
+}
+
+// fieldName is a name with the field that it came in.
+type fieldName struct{ field, name string }
+
+func checkNames(names ...fieldName) error {
+	for _, n := range names {
+		switch {
+		case len(n.name) > maxMentionName:
+			return badField(n.field, fmt.Sprintf("has %d bytes; at most %d are allowed", len(n.name), maxMentionName))
+		case !utf8.ValidString(n.name) || strings.IndexFunc(n.name, unicode.IsControl) >= 0:
+			return badField(n.field, "has a control character or is not UTF-8")
+		case EntityID(n.name) == "":
+			return badField(n.field, "is empty; a name is needed")
+		}
+	}
+	return nil
+}
+
+func checkText(field string, s *string, limit int) error {
+	switch {
+	case s == nil:
+	case len(*s) > limit:
+		return badField(field, fmt.Sprintf("has %d bytes; at most %d are allowed", len(*s), limit))
+	case !utf8.ValidString(*s) || strings.IndexByte(*s, 0) >= 0:
+		return badField(field, "is not valid text")
+	}
+	return nil
+}
+
+func (e *EntityEdit) check(at string) error {
+	if e.Name != nil {
+		if err := checkNames(fieldName{at + ".entity_name", *e.Name}); err != nil {
+			return err
+		}
+	}
+	if err := checkText(at+".entity_type", e.Type, maxMentionName); err != nil {
+		return err
+	}
+	return checkText(at+".description", e.Description, maxMentionBytes)
+}
+
+func (e *RelationEdit) check(at string) error {
+	if err := checkText(at+".description", e.Description, maxMentionBytes); err != nil {
+		return err
+	}
+	if err := checkText(at+".keywords", e.Keywords, maxMentionName); err != nil {
+		return err
+	}
+	return checkWeight(at+".weight", e.Weight)
+}
+
+func checkWeight(field string, w *float64) error {
+	if w != nil && (!(*w > 0) || *w > maxWeight || math.IsNaN(*w)) {
+		return badField(field, fmt.Sprintf("is %g; above 0 and at most %g is allowed", *w, float64(maxWeight)))
+	}
+	return nil
+}
