@@ -6,7 +6,7 @@ LDFLAGS  := -s -w $(if $(RELEASE),-X main.release=$(RELEASE))
 TOOLS    := $(GO) tool -modfile=tools/go.mod
 export CGO_ENABLED = 0
 
-.PHONY: build demo test race lint check fuzz bench e2e cross licences clean
+.PHONY: build demo test race lint check fuzz bench e2e cross licences ollama clean
 
 build: ## the binary, ./alcove
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/alcove
@@ -47,6 +47,9 @@ cross: ## all six targets
 
 licences: ## cmd/alcove/licences.txt, from what is linked
 	./scripts/licences.sh > cmd/alcove/licences.txt
+
+ollama: ## a real Ollama server for the tests, built once into the user's cache folder (OLLAMA_BIN names another)
+	./scripts/ollama.sh
 
 clean:
 	rm -f $(BIN)

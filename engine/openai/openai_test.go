@@ -11,15 +11,18 @@ import (
 	"alcove/engine/openai"
 )
 
-func TestAdapter(t *testing.T) {
-	enginetest.AdapterSuite(t, enginetest.WireOpenAI, func(t testing.TB, o enginetest.AdapterOptions) (engine.Chatter, engine.Embedder) {
-		c, err := openai.New(openai.Options{
-			URL: o.URL, APIKey: o.APIKey, ChatModel: "m", EmbedModel: "e", ContextTokens: o.Window, EmbedBatch: o.Batch, Dimensions: o.Dimensions, Remote: o.Remote,
-		})
-		require.NoError(t, err)
-		return c.Chatter(), c.Embedder()
+func open(t testing.TB, o enginetest.AdapterOptions) (engine.Chatter, engine.Embedder) {
+	c, err := openai.New(openai.Options{
+		URL: o.URL, APIKey: o.APIKey, ChatModel: "m", EmbedModel: "e", ContextTokens: o.Window, EmbedBatch: o.Batch, Dimensions: o.Dimensions, Remote: o.Remote,
 	})
+	require.NoError(t, err)
+	return c.Chatter(), c.Embedder()
 }
+
+func TestAdapter(t *testing.T) { enginetest.AdapterSuite(t, enginetest.WireOpenAI, open) }
+
+// A real Ollama speaks this wire under /v1.
+func TestAdapter_RealOllama(t *testing.T) { enginetest.OllamaSuite(t, enginetest.WireOpenAI, open) }
 
 // OpenAI's reasoning models refuse max_tokens and a temperature.
 func TestChat_ReasoningModel(t *testing.T) {

@@ -170,7 +170,7 @@ func (m chatWeights) logit(t, u int) float32 {
 }
 
 func chatFile(v *vocabulary, m chatWeights, context int) *File {
-	const heads, hidden = 4, 32
+	const narrow = 32 // of one head and the layer behind it: idle, and so as cheap as can be
 	n := len(v.tokens)
 	scores := make([]float32, n)
 	for i := range scores {
@@ -183,11 +183,13 @@ func chatFile(v *vocabulary, m chatWeights, context int) *File {
 	f.Set("llama.context_length", uint32(context))
 	f.Set("llama.embedding_length", uint32(chatDim))
 	f.Set("llama.block_count", uint32(1))
-	f.Set("llama.feed_forward_length", uint32(hidden))
-	f.Set("llama.attention.head_count", uint32(heads))
-	f.Set("llama.attention.head_count_kv", uint32(heads))
+	f.Set("llama.feed_forward_length", uint32(narrow))
+	f.Set("llama.attention.head_count", uint32(1))
+	f.Set("llama.attention.head_count_kv", uint32(1))
+	f.Set("llama.attention.key_length", uint32(narrow))
+	f.Set("llama.attention.value_length", uint32(narrow))
 	f.Set("llama.attention.layer_norm_rms_epsilon", float32(1e-5))
-	f.Set("llama.rope.dimension_count", uint32(chatDim/heads))
+	f.Set("llama.rope.dimension_count", uint32(narrow))
 	f.Set("llama.vocab_size", uint32(n))
 	f.Set("tokenizer.ggml.model", "llama")
 	f.Set("tokenizer.ggml.tokens", v.tokens)
@@ -203,12 +205,12 @@ func chatFile(v *vocabulary, m chatWeights, context int) *File {
 	f.Add("output.weight", m.out, chatDim, n)
 	f.Add("blk.0.attn_norm.weight", ones(chatDim), chatDim)
 	f.Add("blk.0.ffn_norm.weight", ones(chatDim), chatDim)
-	for _, name := range []string{"attn_q", "attn_k", "attn_v", "attn_output"} {
-		f.Add("blk.0."+name+".weight", make([]float32, chatDim*chatDim), chatDim, chatDim)
+	for _, name := range []string{"attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"} {
+		f.Add("blk.0."+name+".weight", make([]float32, chatDim*narrow), chatDim, narrow)
 	}
-	f.Add("blk.0.ffn_gate.weight", make([]float32, chatDim*hidden), chatDim, hidden)
-	f.Add("blk.0.ffn_up.weight", make([]float32, chatDim*hidden), chatDim, hidden)
-	f.Add("blk.0.ffn_down.weight", make([]float32, hidden*chatDim), hidden, chatDim)
+	for _, name := range []string{"attn_output", "ffn_down"} {
+		f.Add("blk.0."+name+".weight", make([]float32, narrow*chatDim), narrow, chatDim)
+	}
 	return f
 }
 
