@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"strings"
 	"sync/atomic"
 
@@ -157,8 +156,10 @@ func (c chatter) request(q engine.ChatRequest) openai.ChatCompletionRequest {
 	//lint:ignore SA1019 servers that speak OpenAI's older wire know no other name for it
 	r.MaxTokens = q.MaxTokens
 	if q.Temperature != nil {
-		// The library leaves a 0 out, which means 1 to the server.
-		r.Temperature = max(float32(*q.Temperature), math.SmallestNonzeroFloat32)
+		// The library leaves a 0 out, which means 1 to the server. What stands in for
+		// it must not be so small that a logit divided by it is infinite: llama.cpp
+		// (and Ollama with it) aborts on that.
+		r.Temperature = max(float32(*q.Temperature), 1e-4)
 	}
 	return r
 }
