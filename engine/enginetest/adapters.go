@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"alcove/engine"
 )
@@ -60,7 +63,11 @@ type Turn struct {
 // were recorded) and does what its turns say; after the last, the last again.
 type ModelServer struct {
 	URL string
+	// Reply, when it is set before the first call, says what to do with each call
+	// instead of the turns. Calls may come side by side.
+	Reply func(Call) Turn
 
+	http  *httptest.Server
 	wire  Wire
 	mu    sync.Mutex
 	turns []Turn
@@ -77,13 +84,28 @@ type Call struct {
 // NewModelServer starts a server that ends with the test.
 func NewModelServer(t testing.TB, w Wire, turns ...Turn) *ModelServer {
 	s := &ModelServer{wire: w, turns: turns, gone: make(chan struct{}, 16)}
-	h := httptest.NewServer(s)
-	t.Cleanup(h.Close)
-	s.URL = h.URL
+	s.http = httptest.NewServer(s)
+	t.Cleanup(s.Stop)
+	s.URL = s.http.URL
 	if w == WireOpenAI {
 		s.URL += "/v1"
 	}
 	return s
+}
+
+// Stop takes the server down: running calls break, new ones are refused.
+func (s *ModelServer) Stop() {
+	s.http.CloseClientConnections()
+	s.http.Close()
+}
+
+// Start brings a stopped server up again at its address.
+func (s *ModelServer) Start(t testing.TB) {
+	t.Helper()
+	l, err := net.Listen("tcp", s.http.Listener.Addr().String())
+	require.NoError(t, err)
+	s.http = &httptest.Server{Listener: l, Config: &http.Server{Handler: s}}
+	s.http.Start()
 }
 
 // Calls returns what has arrived so far.
@@ -109,9 +131,16 @@ func (s *ModelServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	s.calls = append(s.calls, Call{Path: r.URL.Path, Authorization: r.Header.Get("Authorization"), Body: body})
-	turn := s.turns[min(len(s.calls), len(s.turns))-1]
+	call := Call{Path: r.URL.Path, Authorization: r.Header.Get("Authorization"), Body: body}
+	s.calls = append(s.calls, call)
+	var turn Turn
+	if s.Reply == nil {
+		turn = s.turns[min(len(s.calls), len(s.turns))-1]
+	}
 	s.mu.Unlock()
+	if s.Reply != nil {
+		turn = s.Reply(call)
+	}
 	chat := map[Wire]string{WireOllama: "/api/chat", WireOpenAI: "/v1/chat/completions"}[s.wire]
 	embed := map[Wire]string{WireOllama: "/api/embed", WireOpenAI: "/v1/embeddings"}[s.wire]
 	switch {
