@@ -129,9 +129,9 @@ func checkDocumentID(id string) error {
 	if id == "." || id == ".." {
 		return errors.New("no path can hold a dot segment")
 	}
-	for i := range len(id) {
-		switch c := id[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("._:@+-", c) >= 0:
+	for i, c := range id {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.ContainsRune("._:@+-", c):
 		default:
 			return fmt.Errorf("byte %d is %q; letters, digits and ._:@+- are allowed", i, c)
 		}

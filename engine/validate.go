@@ -67,7 +67,20 @@ func (q Query) plan() (*plan, error) {
 	if p.ResponseType == "" {
 		p.ResponseType = "Multiple Paragraphs"
 	}
-	total := len(p.Query.Query) + len(q.ResponseType) + len(q.UserPrompt)
+	total := 0
+	// count refuses what no document holds either, and sums up.
+	count := func(field, text string) error {
+		if strings.IndexByte(text, 0) >= 0 {
+			return badField(field, "has a NUL character")
+		}
+		total += utf8.RuneCountInString(text)
+		return nil
+	}
+	for _, x := range []struct{ field, text string }{{"query", p.Query.Query}, {"response_type", q.ResponseType}, {"user_prompt", q.UserPrompt}} {
+		if err := count(x.field, x.text); err != nil {
+			return nil, err
+		}
+	}
 	for _, x := range []struct {
 		field string
 		list  []string
@@ -76,10 +89,13 @@ func (q Query) plan() (*plan, error) {
 			return nil, badField(x.field, fmt.Sprintf("has %d keywords; at most %d are allowed", len(x.list), maxKeywords))
 		}
 		for i, k := range x.list {
+			field := fmt.Sprintf("%s[%d]", x.field, i)
 			if n := utf8.RuneCountInString(k); n == 0 || n > maxKeywordChars {
-				return nil, badField(fmt.Sprintf("%s[%d]", x.field, i), fmt.Sprintf("has %d characters; 1 to %d are allowed", n, maxKeywordChars))
+				return nil, badField(field, fmt.Sprintf("has %d characters; 1 to %d are allowed", n, maxKeywordChars))
 			}
-			total += len(k)
+			if err := count(field, k); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if len(q.History) > maxHistory {
@@ -89,13 +105,16 @@ func (q Query) plan() (*plan, error) {
 		if m.Role != "user" && m.Role != "assistant" {
 			return nil, badField(fmt.Sprintf("conversation_history[%d].role", i), fmt.Sprintf("%q is neither user nor assistant", m.Role))
 		}
+		field := fmt.Sprintf("conversation_history[%d].content", i)
 		if n := utf8.RuneCountInString(m.Content); n > maxHistoryChars {
-			return nil, badField(fmt.Sprintf("conversation_history[%d].content", i), fmt.Sprintf("has %d characters; at most %d are allowed", n, maxHistoryChars))
+			return nil, badField(field, fmt.Sprintf("has %d characters; at most %d are allowed", n, maxHistoryChars))
 		}
-		total += len(m.Content)
+		if err := count(field, m.Content); err != nil {
+			return nil, err
+		}
 	}
 	if total > maxQueryTextChars {
-		return nil, badField("query", fmt.Sprintf("the text of the request has %d bytes in all; at most %d are allowed", total, maxQueryTextChars))
+		return nil, badField("query", fmt.Sprintf("the text of the request has %d characters in all; at most %d are allowed", total, maxQueryTextChars))
 	}
 	return p, nil
 }
