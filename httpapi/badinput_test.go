@@ -40,6 +40,9 @@ func TestBadInput(t *testing.T) {
 		{post, docs + "/text", `{"text":"a","Text":"b"}`, 400, "INVALID_REQUEST", "Text"},
 		{post, docs + "/text", `{"text":"a","id":"a/b"}`, 400, "INVALID_REQUEST", "id"},
 		{post, docs + "/text", `{"text":"a","id":"a b"}`, 400, "INVALID_REQUEST", "id"},
+		{post, docs + "/text", `{"text":"a","id":"字"}`, 400, "INVALID_REQUEST", "id"},
+		{post, docs + "/text", `{"text":"a","metadata":{"a":` + strings.Repeat("[", 33) + strings.Repeat("]", 33) + `}}`, 400, "INVALID_REQUEST", "metadata.a" + strings.Repeat("[0]", 31)},
+		{post, docs + "/text", strings.Repeat("[", 1<<20), 400, "INVALID_REQUEST", "body"},
 		{post, docs + "/text", `{"text":"a","id":".."}`, 400, "INVALID_REQUEST", "id"},
 		{post, docs + "/text", `{"text":"a","id":"` + strings.Repeat("x", 256) + `"}`, 400, "INVALID_REQUEST", "id"},
 		{post, docs + "/text", `{"text":"a","metadata":[]}`, 400, "INVALID_REQUEST", "metadata"},
@@ -61,11 +64,17 @@ func TestBadInput(t *testing.T) {
 		{post, q, `{}`, 400, "INVALID_REQUEST", "query"},
 		{post, q, `{"query":"ab"}`, 400, "INVALID_REQUEST", "query"},
 		{post, q, `{"query":"  a  "}`, 400, "INVALID_REQUEST", "query"},
+		{post, q, `{"query":""}`, 400, "INVALID_REQUEST", "query"},
+		{post, q, `{"query":"abc\u0000"}`, 400, "INVALID_REQUEST", "query"},
+		{post, q, `{"query":"` + strings.Repeat("a", 65_537) + `"}`, 400, "INVALID_REQUEST", "query"},
+		{post, q, `{"query":"` + strings.Repeat("a", 1<<20) + `"}`, 413, "PAYLOAD_TOO_LARGE", "body"},
 		{post, q, `{"query":"abc","mode":"foo"}`, 400, "INVALID_REQUEST", "mode"},
 		{post, q, `{"query":"abc","mode":"MIX"}`, 400, "INVALID_REQUEST", "mode"},
 		{post, q, `{"query":"abc","top_k":0}`, 400, "INVALID_REQUEST", "top_k"},
 		{post, q, `{"query":"abc","top_k":1000000000}`, 400, "INVALID_REQUEST", "top_k"},
 		{post, q, `{"query":"abc","top_k":1e9}`, 400, "INVALID_REQUEST", "top_k"},
+		{post, q, `{"query":"abc","top_k":-1}`, 400, "INVALID_REQUEST", "top_k"},
+		{post, q, `{"query":"abc","top_k":1.5}`, 400, "INVALID_REQUEST", "top_k"},
 		{post, q, `{"query":"abc","top_k":"10"}`, 400, "INVALID_REQUEST", "top_k"},
 		{post, q, `{"query":"abc","chunk_top_k":1001}`, 400, "INVALID_REQUEST", "chunk_top_k"},
 		{post, q, `{"query":"abc","max_total_tokens":0}`, 400, "INVALID_REQUEST", "max_total_tokens"},
@@ -78,6 +87,17 @@ func TestBadInput(t *testing.T) {
 			require.Contains(t, body.Message, c.field)
 		})
 	}
+	for name, head := range map[string][]string{
+		"text": {"Content-Type", "text/plain"}, "a form": {"Content-Type", "application/x-www-form-urlencoded"}, "another charset": {"Content-Type", "application/json; charset=utf-16"},
+		"compressed": {"Content-Encoding", "gzip", "Content-Type", "application/json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := ask(h.server, post, docs+"/text", strings.NewReader(`{"text":"a"}`), append(head, credentialHead(h.admin)...)...)
+			require.Equal(t, head[0], refused(t, w, 415, "UNSUPPORTED_MEDIA_TYPE").Details["field"])
+		})
+	}
+	require.Contains(t, refused(t, h.as(h.admin, post, docs+"/text", `{"text":"a","id":"字"}`), 400, "INVALID_REQUEST").Message, "字")
+	require.Contains(t, refused(t, h.as(h.admin, post, docs+"/text", strings.Repeat("[", 1<<20)), 400, "INVALID_REQUEST").Message, "deeper than 32")
 	body := refused(t, h.as(h.admin, post, docs+"/texts", `{"texts":["a","b"],"ids":["x","x"]}`), 409, "CONFLICT")
 	require.Contains(t, body.Message, "texts[1]")
 	h.nothingStored()
@@ -86,6 +106,8 @@ func TestBadInput(t *testing.T) {
 func (h *house) nothingStored() {
 	h.t.Helper()
 	require.Equal(h.t, 0.0, h.ok(200, get, acmeMain+"/status_counts", "")["status_counts"].(map[string]any)["all"])
+	require.Empty(h.t, h.ok(200, get, acmeMain+"/documents", "")["documents"])
+	require.Empty(h.t, h.ok(200, get, acmeMain+"/jobs", "")["jobs"])
 	require.Zero(h.t, h.server.held.used.Load())
 	require.Zero(h.t, h.server.gate.running())
 }
@@ -109,6 +131,7 @@ func TestBadUploads(t *testing.T) {
 		"an empty file":       {[]string{"file:a.txt", ""}, 400, "INVALID_REQUEST", "file", "empty"},
 		"a blank file":        {[]string{"file:a.txt", " \n "}, 400, "INVALID_REQUEST", "file", "empty"},
 		"a PDF":               {[]string{"file:a.pdf", "%PDF-1.7"}, 400, "UNSUPPORTED_FILE_TYPE", "file", ".txt"},
+		"an id twice":         {[]string{"file:a.txt", "text", "id", "x", "id", "y"}, 400, "INVALID_REQUEST", "id", "twice"},
 		"not UTF-8":           {[]string{"file:a.txt", "caf\xe9"}, 400, "INVALID_REQUEST", "file", "UTF-8"},
 		"a NUL":               {[]string{"file:a.txt", "a\x00b"}, 400, "INVALID_REQUEST", "file", "NUL"},
 		"one bad of two":      {[]string{"file:a.txt", "good text", "file:b.txt", ""}, 400, "INVALID_REQUEST", "files[1]", "empty"},
@@ -143,6 +166,7 @@ func TestBadUploads(t *testing.T) {
 		})
 	}
 	refused(t, h.as(h.admin, post, add, "{}"), 415, "UNSUPPORTED_MEDIA_TYPE")
+	refused(t, ask(h.server, post, add, strings.NewReader("--b--"), append([]string{"Content-Encoding", "gzip"}, head...)...), 415, "UNSUPPORTED_MEDIA_TYPE")
 	h.nothingStored()
 }
 

@@ -77,6 +77,17 @@ func wantType(r *http.Request, want string) error {
 	if cs := params["charset"]; cs != "" && !strings.EqualFold(cs, "utf-8") {
 		return &engine.FieldError{Field: "Content-Type", Message: "charset must be utf-8", Err: errMediaType}
 	}
+	return plainBody(r)
+}
+
+// plainBody refuses a request whose body is compressed: its bytes would be taken
+// for the text itself.
+func plainBody(r *http.Request) error {
+	for _, coding := range r.Header.Values("Content-Encoding") {
+		if !strings.EqualFold(coding, "identity") {
+			return &engine.FieldError{Field: "Content-Encoding", Message: "must be absent: bodies are read as they are", Err: errMediaType}
+		}
+	}
 	return nil
 }
 
@@ -92,6 +103,9 @@ func decodeStrict(name string, data []byte, v any) error {
 	}
 	if err := json.Unmarshal(data, &discard{}); err != nil {
 		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+			if strings.Contains(syntax.Error(), "exceeded max depth") { // encoding/json's own is 10,000
+				return badField(name, "is nested deeper than %d", maxDepth)
+			}
 			return badField(name, "is not one JSON object: %s at byte %d", syntax.Error(), syntax.Offset)
 		}
 		return badField(name, "is not one JSON object")

@@ -51,7 +51,7 @@ var answers = []answer{
 	{errHost, 421, "INVALID_HOST", "This server does not answer under that host name; see ALLOWED_HOSTS.", 0},
 
 	// The place.
-	{errPath, 400, "INVALID_REQUEST", "The path must hold no encoded slash, backslash, dot segment or control character.", 0},
+	{errPath, 400, "INVALID_REQUEST", "The path must be valid UTF-8 and hold no encoded slash, backslash, dot segment or control character.", 0},
 	{errNoRoute, 404, "NOT_FOUND", "There is nothing at this path.", 0},
 	{errMethod, 405, "METHOD_NOT_ALLOWED", "This path does not take this method; Allow lists those it takes.", 0},
 	{tenancy.ErrNoTenant, 404, "INVALID_TENANT", "There is no such tenant.", 0},

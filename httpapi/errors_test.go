@@ -21,12 +21,14 @@ import (
 // never to come out of a request.
 func TestErrors_TheTableIsWhole(t *testing.T) {
 	inside := map[string]string{
-		"tenancy.ErrPaused":     "jobs only",
-		"tenancy.ErrGone":       "is an ErrKBGone",
-		"tenancy.ErrBadID":      "is an ErrBadInput",
-		"tenancy.ErrWeakSecret": "at start only",
-		"tenancy.ErrReadOnly":   "a fault of ours",
-		"tenancy.ErrStop":       "never leaves a scan",
+		"tenancy.ErrPaused":      "jobs only",
+		"tenancy.ErrGone":        "is an ErrKBGone",
+		"tenancy.ErrBadID":       "is an ErrBadInput",
+		"tenancy.ErrWeakSecret":  "at start only",
+		"tenancy.ErrLocked":      "at start only",
+		"tenancy.ErrNewerFormat": "at start only",
+		"tenancy.ErrReadOnly":    "a fault of ours",
+		"tenancy.ErrStop":        "never leaves a scan",
 	}
 	table, err := os.ReadFile("errors.go")
 	require.NoError(t, err)

@@ -205,7 +205,9 @@ func (s *Server) log(w *response, r *http.Request, x *exchange, took time.Durati
 		// A caller's mistakes may quote the caller's text; faults of ours must
 		// be found.
 		if a.status >= 500 {
-			level = slog.LevelError
+			if level = slog.LevelError; a.code == "SHUTTING_DOWN" {
+				level = slog.LevelInfo // as many as callers try: no fault, and nothing to do about it
+			}
 			attrs = append(attrs, slog.String("error", x.err.Error()))
 		}
 	}

@@ -243,7 +243,7 @@ func listen(t *testing.T, s *Server) (addr string, stop func(), ended <-chan err
 func TestServe_Drains(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	inside, let := make(chan struct{}), make(chan struct{})
-	s, _ := wire(t, Options{}, handler(get, "/slow", func(w http.ResponseWriter, _ *http.Request) error {
+	s, log := wire(t, Options{}, handler(get, "/slow", func(w http.ResponseWriter, _ *http.Request) error {
 		close(inside)
 		<-let
 		return bare(w, "done")
@@ -268,6 +268,7 @@ func TestServe_Drains(t *testing.T) {
 	close(let)
 	require.Equal(t, 200, <-first)
 	require.NoError(t, <-ended)
+	require.NotContains(t, log.String(), `"ERROR"`, "a refusal while going down is nobody's fault")
 	_, err := client.Get("http://" + addr + "/healthz")
 	require.Error(t, err)
 }

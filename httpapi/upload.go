@@ -40,6 +40,9 @@ func (s *Server) readUpload(r *http.Request) (*upload, error) {
 	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
 		return nil, &engine.FieldError{Field: "Content-Type", Message: "must be multipart/form-data with a boundary", Err: errMediaType}
 	}
+	if err := plainBody(r); err != nil {
+		return nil, err
+	}
 	if r.ContentLength > s.o.MaxCallBytes {
 		return nil, tooLarge("body", s.o.MaxCallBytes)
 	}
