@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"alcove/tenancy"
+)
+
+// What httpapi's tests try with scripted parsers and models, with the real ones: bytes
+// that are no text are refused by name and leave nothing, and text of an odd shape is
+// worked through in sane time.
+func TestServe_OddFiles(t *testing.T) {
+	t.Chdir(t.TempDir())
+	v := load(t, "--data-dir", "data", "--log-level", "ERROR")
+	cfg := v.server(slog.New(slog.DiscardHandler))
+	require.NoError(t, v.err())
+	s, err := startServer(cfg)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.close()) }()
+	token, err := s.store.MintToken(tenancy.TokenRequest{Subject: "root", System: true})
+	require.NoError(t, err)
+	ask := func(method, path, kind string, body io.Reader) (int, map[string]any) {
+		r := httptest.NewRequest(method, "/api/v1"+path, body)
+		r.Header.Set("Authorization", "Bearer "+token)
+		if kind != "" {
+			r.Header.Set("Content-Type", kind)
+		}
+		w := httptest.NewRecorder()
+		s.http.ServeHTTP(w, r)
+		var out map[string]any
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &out), w.Body)
+		if d, ok := out["data"].(map[string]any); ok {
+			out = d
+		}
+		return w.Code, out
+	}
+	post := func(path, body string) map[string]any {
+		status, out := ask(http.MethodPost, path, "application/json", strings.NewReader(body))
+		require.Less(t, status, 300, out)
+		return out
+	}
+	post("/tenants", `{"tenant_id":"acme","tenant_name":"Acme"}`)
+	post("/tenants/acme/knowledge-bases", `{"kb_id":"main","kb_name":"Main"}`)
+	const main = "/tenants/acme/knowledge-bases/main"
+	upload := func(name, content string) (int, map[string]any) {
+		var body bytes.Buffer
+		m := multipart.NewWriter(&body)
+		w, err := m.CreateFormFile("file", name)
+		require.NoError(t, err)
+		_, err = io.WriteString(w, content)
+		require.NoError(t, err)
+		require.NoError(t, m.Close())
+		return ask(http.MethodPost, main+"/documents/add", m.FormDataContentType(), &body)
+	}
+
+	for name, c := range map[string]struct{ file, content, code, says string }{
+		"empty":                {"a.md", "", "INVALID_REQUEST", "is empty"},
+		"blank":                {"a.md", " \n\t\r\n", "INVALID_REQUEST", "file: "},
+		"a PDF":                {"a.pdf", "%PDF-1.7\n1 0 obj", "UNSUPPORTED_FILE_TYPE", ".pdf"},
+		"a PDF named text":     {"a.txt", "%PDF-1.7\n1 0 obj", "UNSUPPORTED_FILE_TYPE", "PDF"},
+		"a zip named Markdown": {"a.md", "PK\x03\x04\x14\x00", "UNSUPPORTED_FILE_TYPE", "file: "},
+		"not UTF-8":            {"a.txt", "caf\xe9", "INVALID_REQUEST", "UTF-8"},
+		"not UTF-8 at the end": {"a.md", strings.Repeat("word ", 200_000) + "\xff", "INVALID_REQUEST", "UTF-8"},
+		"a NUL":                {"a.txt", "a\x00b", "INVALID_REQUEST", "NUL"},
+		"JSON that is none":    {"a.json", `{"a":`, "INVALID_REQUEST", "JSON"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, out := upload(c.file, c.content)
+			require.Equal(t, 400, status, out)
+			require.Equal(t, c.code, out["code"], out)
+			require.Contains(t, out["message"], c.says)
+			require.Equal(t, "file", out["details"].(map[string]any)["field"])
+		})
+	}
+	_, listed := ask(http.MethodGet, main+"/documents", "", nil)
+	require.Empty(t, listed["documents"])
+	_, counts := ask(http.MethodGet, main+"/status_counts", "", nil)
+	require.Equal(t, 0.0, counts["status_counts"].(map[string]any)["all"])
+
+	var headings strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&headings, "%s H%d\n", strings.Repeat("#", i%6+1), i)
+	}
+	odd := map[string]string{
+		"line.txt": strings.Repeat("word ", 200_000), "letters.txt": strings.Repeat("x", 1<<20), "blanks.md": strings.Repeat(" ", 1<<20) + "x",
+		"headings.md": headings.String(), "quotes.md": strings.Repeat(">", 1<<17), "brackets.md": strings.Repeat("[", 1<<17),
+		"ideographs.txt": strings.Repeat("字", 300_000), "accents.txt": "e" + strings.Repeat("\u0301", 200_000), "ملف 🎉.md": "كتبت ليلى رسالة إلى أحمد.",
+	}
+	for name, content := range odd {
+		status, out := upload(name, content)
+		require.Equal(t, 202, status, "%s: %v", name, out)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for done := 0.0; done < float64(len(odd)); time.Sleep(20 * time.Millisecond) {
+		require.NoError(t, ctx.Err(), "these take about two seconds")
+		_, counts := ask(http.MethodGet, main+"/status_counts", "", nil)
+		by := counts["status_counts"].(map[string]any)
+		require.Zero(t, by["failed"])
+		done = by["processed"].(float64)
+	}
+	status, out := ask(http.MethodPost, main+"/query", "application/json", strings.NewReader(`{"query":"من كتب رسالة إلى أحمد؟"}`))
+	require.Equal(t, 200, status)
+	require.Contains(t, out["response"], "ليلى")
+}
