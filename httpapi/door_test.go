@@ -194,7 +194,10 @@ func same(t *testing.T, a, b *httptest.ResponseRecorder) {
 func TestDoor_ReadersCannotWrite(t *testing.T) {
 	h := newHouse(t, Options{})
 	reader := reflect.TypeFor[*engine.Reader]()
-	for _, name := range []string{"Add", "Update", "Delete", "Retry", "Cancel"} {
+	for _, name := range []string{
+		"Add", "Update", "Delete", "Retry", "Cancel",
+		"CreateEntity", "EditEntity", "DeleteEntity", "CreateRelation", "EditRelation", "DeleteRelation", "Merge", "Unmerge",
+	} {
 		_, ok := reader.MethodByName(name)
 		require.False(t, ok, "engine.Reader has a method %s", name)
 		_, ok = reflect.TypeFor[*engine.KB]().MethodByName(name)
@@ -367,6 +370,14 @@ GET {kb}/graph/labels: kb:access
 GET {kb}/graph/labels/popular: kb:access
 GET {kb}/graph/entity: kb:access
 GET {kb}/graph/path: kb:access
+POST {kb}/graph/entity: document:update
+PUT {kb}/graph/entity: document:update
+DELETE {kb}/graph/entity: document:update
+POST {kb}/graph/relation: document:update
+PUT {kb}/graph/relation: document:update
+DELETE {kb}/graph/relation: document:update
+POST {kb}/graph/merge: document:update
+POST {kb}/graph/unmerge: document:update
 `
 
 func TestRoutes_Rights(t *testing.T) {

@@ -87,5 +87,14 @@ func (s *Server) routeTable() []route {
 		s.reads(get, pathGraph+"/labels/popular", tenancy.PermKBAccess, s.popularLabels, "limit", "filter"),
 		s.reads(get, pathGraph+"/entity", tenancy.PermKBAccess, s.graphEntity, "name", "filter"),
 		s.reads(get, pathGraph+"/path", tenancy.PermKBAccess, s.graphPath, "from", "to", "filter"),
+
+		s.writes(post, pathGraph+"/entity", tenancy.PermDocumentUpdate, s.createEntity),
+		s.writes(put, pathGraph+"/entity", tenancy.PermDocumentUpdate, s.editEntity),
+		s.writes(del, pathGraph+"/entity", tenancy.PermDocumentUpdate, s.deleteEntity, "name"),
+		s.writes(post, pathGraph+"/relation", tenancy.PermDocumentUpdate, s.createRelation),
+		s.writes(put, pathGraph+"/relation", tenancy.PermDocumentUpdate, s.editRelation),
+		s.writes(del, pathGraph+"/relation", tenancy.PermDocumentUpdate, s.deleteRelation, "source", "target"),
+		s.writes(post, pathGraph+"/merge", tenancy.PermDocumentUpdate, s.mergeEntities),
+		s.writes(post, pathGraph+"/unmerge", tenancy.PermDocumentUpdate, s.unmergeEntities),
 	}
 }

@@ -1,0 +1,140 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+
+	"alcove/engine"
+)
+
+// done is LightRAG's answer to a change of the graph.
+type done struct {
+	Status  string `json:"status"` // "success"
+	Message string `json:"message"`
+	Data    any    `json:"data"`
+}
+
+// entityData and relationData show an entity and a relation with LightRAG's names.
+func entityData(n *engine.GraphNode) map[string]any {
+	n.Properties["entity_name"] = n.ID
+	return n.Properties
+}
+
+func relationData(e *engine.GraphEdge) map[string]any {
+	e.Properties["src_id"], e.Properties["tgt_id"] = e.Source, e.Target
+	return e.Properties
+}
+
+func (s *Server) createEntity(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
+	var in struct {
+		Name string            `json:"entity_name"`
+		Data engine.EntityEdit `json:"entity_data"`
+	}
+	if err := s.decodeSmall(r, &in); err != nil {
+		return err
+	}
+	n, err := kb.CreateEntity(r.Context(), in.Name, in.Data)
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusCreated, done{"success", fmt.Sprintf("Entity '%s' created successfully", n.ID), entityData(n)})
+}
+
+func (s *Server) editEntity(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
+	var in struct {
+		Name        string            `json:"entity_name"`
+		Data        engine.EntityEdit `json:"updated_data"`
+		AllowRename bool              `json:"allow_rename"`
+		AllowMerge  bool              `json:"allow_merge"`
+	}
+	if err := s.decodeSmall(r, &in); err != nil {
+		return err
+	}
+	n, err := kb.EditEntity(r.Context(), in.Name, in.Data, engine.RenameOptions{AllowRename: in.AllowRename, AllowMerge: in.AllowMerge})
+	if err != nil {
+		return err
+	}
+	return bare(w, done{"success", "Entity updated successfully", entityData(n)})
+}
+
+func (s *Server) deleteEntity(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
+	name, err := textParam(r, "name")
+	if err != nil {
+		return err
+	}
+	if err := kb.DeleteEntity(r.Context(), name); err != nil {
+		return err
+	}
+	return bare(w, done{"success", fmt.Sprintf("Entity '%s' deleted successfully", name), map[string]any{"entity_name": name}})
+}
+
+func (s *Server) createRelation(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
+	var in struct {
+		Source string              `json:"source_entity"`
+		Target string              `json:"target_entity"`
+		Data   engine.RelationEdit `json:"relation_data"`
+	}
+	if err := s.decodeSmall(r, &in); err != nil {
+		return err
+	}
+	e, err := kb.CreateRelation(r.Context(), in.Source, in.Target, in.Data)
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusCreated, done{"success", fmt.Sprintf("Relation from '%s' to '%s' created successfully", e.Source, e.Target), relationData(e)})
+}
+
+func (s *Server) editRelation(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
+	var in struct {
+		Source string              `json:"source_id"`
+		Target string              `json:"target_id"`
+		Data   engine.RelationEdit `json:"updated_data"`
+	}
+	if err := s.decodeSmall(r, &in); err != nil {
+		return err
+	}
+	e, err := kb.EditRelation(r.Context(), in.Source, in.Target, in.Data)
+	if err != nil {
+		return err
+	}
+	return bare(w, done{"success", "Relation updated successfully", relationData(e)})
+}
+
+func (s *Server) deleteRelation(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
+	source, err := textParam(r, "source")
+	if err != nil {
+		return err
+	}
+	target, err := textParam(r, "target")
+	if err != nil {
+		return err
+	}
+	if err := kb.DeleteRelation(r.Context(), source, target); err != nil {
+		return err
+	}
+	return bare(w, done{"success", fmt.Sprintf("Relation from '%s' to '%s' deleted successfully", source, target), map[string]any{"src_id": source, "tgt_id": target}})
+}
+
+func (s *Server) mergeEntities(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
+	var in engine.MergeRequest
+	if err := s.decodeSmall(r, &in); err != nil {
+		return err
+	}
+	m, err := kb.Merge(r.Context(), in)
+	if err != nil {
+		return err
+	}
+	return bare(w, done{"success", fmt.Sprintf("Merged %d entities into '%s'", len(m.Changed), m.Into), m})
+}
+
+func (s *Server) unmergeEntities(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
+	var in engine.UnmergeRequest
+	if err := s.decodeSmall(r, &in); err != nil {
+		return err
+	}
+	u, err := kb.Unmerge(r.Context(), in)
+	if err != nil {
+		return err
+	}
+	return bare(w, done{"success", fmt.Sprintf("%d names stand for themselves again", len(u.Entities)), u})
+}

@@ -1,0 +1,53 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The graph changed over the wire, in LightRAG's shapes.
+func TestGraph_Edits(t *testing.T) {
+	h := newHouse(t, Options{})
+	at := acmeMain + "/graph"
+	entity := func(name, data string) map[string]any {
+		return h.ok(201, post, at+"/entity", `{"entity_name":"`+name+`","entity_data":`+data+`}`)
+	}
+	made := entity("Ada Lovelace", `{"entity_type":"person","description":"She wrote notes."}`)
+	require.Equal(t, "success", made["status"])
+	require.Equal(t, "Entity 'Ada Lovelace' created successfully", made["message"])
+	require.Equal(t, map[string]any{
+		"entity_name": "Ada Lovelace", "entity_id": "Ada Lovelace", "entity_type": "person", "description": "She wrote notes.",
+		"source_id": "manual_creation", "file_path": "manual_creation", "source": "manual", "degree": 0.0, "mentions": 0.0,
+	}, made["data"])
+	entity("Augusta / King", `{}`)
+	entity("Engine", `{}`)
+	refused(t, h.as(h.admin, post, at+"/entity", `{"entity_name":"engine"}`), 409, "CONFLICT")
+	require.Equal(t, "entity_name", refused(t, h.as(h.admin, post, at+"/entity", `{}`), 400, "INVALID_REQUEST").Details["field"])
+	require.Equal(t, "entity_data.type", refused(t, h.as(h.admin, post, at+"/entity", `{"entity_name":"x","entity_data":{"type":"y"}}`), 400, "INVALID_REQUEST").Details["field"])
+
+	rel := h.ok(201, post, at+"/relation", `{"source_entity":"Ada Lovelace","target_entity":"Engine","relation_data":{"keywords":"notes","weight":2}}`)["data"].(map[string]any)
+	require.Equal(t, []any{"Ada Lovelace", "Engine", "notes", 2.0}, []any{rel["src_id"], rel["tgt_id"], rel["keywords"], rel["weight"]})
+	rel = h.ok(200, put, at+"/relation", `{"source_id":"Engine","target_id":"ada lovelace","updated_data":{"description":"She described it."}}`)["data"].(map[string]any)
+	require.Equal(t, []any{"Ada Lovelace", "She described it.", 2.0}, []any{rel["src_id"], rel["description"], rel["weight"]})
+
+	m := h.ok(200, post, at+"/merge", `{"entities_to_change":["Augusta / King"],"entity_to_change_into":"Ada Lovelace"}`)["data"].(map[string]any)
+	require.Equal(t, "Ada Lovelace", h.ok(200, get, at+"/entity?name=Augusta+%2F+King", "")["id"])
+	require.Equal(t, []any{"Augusta / King"}, h.ok(200, post, at+"/unmerge", `{"merge_id":"`+m["merge_id"].(string)+`"}`)["data"].(map[string]any)["entities"])
+	refused(t, h.as(h.admin, post, at+"/unmerge", `{"merge_id":"`+m["merge_id"].(string)+`"}`), 404, "NOT_FOUND")
+
+	renamed := `{"entity_name":"Engine","updated_data":{"entity_name":"Analytical Engine","entity_type":"machine"}`
+	require.Equal(t, "allow_rename", refused(t, h.as(h.admin, put, at+"/entity", renamed+`}`), 400, "INVALID_REQUEST").Details["field"])
+	e := h.ok(200, put, at+"/entity", renamed+`,"allow_rename":true}`)["data"].(map[string]any)
+	require.Equal(t, []any{"Analytical Engine", "machine"}, []any{e["entity_name"], e["entity_type"]})
+	refused(t, h.as(h.admin, put, at+"/entity", `{"entity_name":"Ada Lovelace","updated_data":{"entity_name":"Engine"},"allow_rename":true}`), 409, "CONFLICT")
+
+	h.ok(200, del, at+"/relation?source=Engine&target=Ada+Lovelace", "")
+	refused(t, h.as(h.admin, del, at+"/relation?source=Engine&target=Ada+Lovelace", ""), 404, "NOT_FOUND")
+	h.ok(200, del, at+"/entity?name=Augusta+%2F+King", "")
+	require.Equal(t, "name", refused(t, h.as(h.admin, del, at+"/entity", ""), 400, "INVALID_REQUEST").Details["field"])
+	var labels []string
+	require.NoError(t, json.Unmarshal(h.as(h.admin, get, at+"/labels", "").Body.Bytes(), &labels))
+	require.Equal(t, []string{"Ada Lovelace", "Analytical Engine"}, labels)
+}
