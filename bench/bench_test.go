@@ -12,7 +12,7 @@ import (
 	"alcove/bench"
 	"alcove/engine"
 	"alcove/engine/builtin"
-	"alcove/engine/enginetest"
+	"alcove/engine/enginetest/evaldata"
 	"alcove/engine/parse"
 )
 
@@ -67,7 +67,7 @@ func TestRetrieval_Floors(t *testing.T) {
 	if testing.Short() {
 		t.Skip("ingests 8,000 passages")
 	}
-	sets, err := bench.KnownSets(filepath.Dir(enginetest.Data(t, "qa")))
+	sets, err := bench.KnownSets(filepath.Dir(evaldata.Path(t, "qa")))
 	require.NoError(t, err)
 	floors := map[string]float64{
 		"2wiki-780": .94, "2wiki-780 untitled": .80, "2wiki-6119": .94, "2wiki-6119 untitled": .80,

@@ -1,10 +1,7 @@
 package engine_test
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -14,31 +11,15 @@ import (
 	"alcove/engine"
 	"alcove/engine/builtin"
 	"alcove/engine/enginetest"
+	"alcove/engine/enginetest/evaldata"
 )
-
-func jsonLines[T any](t testing.TB, name string) []T {
-	t.Helper()
-	f, err := os.Open(enginetest.Data(t, name))
-	require.NoError(t, err)
-	defer f.Close()
-	s := bufio.NewScanner(f)
-	s.Buffer(nil, 16<<20)
-	var out []T
-	for s.Scan() {
-		var v T
-		require.NoError(t, json.Unmarshal(s.Bytes(), &v))
-		out = append(out, v)
-	}
-	require.NoError(t, s.Err())
-	return out
-}
 
 // wikiBase is a base of the 6,119 passages of 2WikiMultihopQA with the builtin
 // models, and its questions.
 func wikiBase(b *testing.B) (*enginetest.Env, []string) {
 	b.Helper()
 	type passage struct{ Title, Text string }
-	passages := jsonLines[passage](b, "qa/2wiki/corpus6119.jsonl")
+	passages := evaldata.Rows[passage](b, "qa/2wiki/corpus6119.jsonl")
 	v := enginetest.New(b, engine.Options{
 		Embedder: builtin.Embedder(), Extractor: builtin.Extractor(builtin.Options{}), Answerer: builtin.Answerer(),
 	})
@@ -55,7 +36,7 @@ func wikiBase(b *testing.B) (*enginetest.Env, []string) {
 	}
 	v.Wait()
 	var questions []string
-	for _, q := range jsonLines[struct{ Question string }](b, "qa/2wiki/questions.jsonl") {
+	for _, q := range evaldata.Rows[struct{ Question string }](b, "qa/2wiki/questions.jsonl") {
 		questions = append(questions, q.Question)
 	}
 	return v, questions

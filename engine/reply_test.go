@@ -3,12 +3,13 @@ package engine
 import (
 	"encoding/xml"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"alcove/engine/enginetest/evaldata"
 )
 
 // show writes an extraction as lines: "name (type): description" and
@@ -123,7 +124,7 @@ func TestReadExtraction_EUAIAct(t *testing.T) {
 	type row struct{ Kind, Response string }
 	entities, relations := map[string]bool{}, map[string]bool{}
 	dropped, replies := 0, 0
-	for _, r := range dataRows[row](t, "llm-replay/eu-ai-act-lightrag/llm_responses.jsonl") {
+	for _, r := range evaldata.Rows[row](t, "llm-replay/eu-ai-act-lightrag/llm_responses.jsonl") {
 		if r.Kind != "extract" && r.Kind != "glean" {
 			continue
 		}
@@ -159,14 +160,7 @@ func TestReadExtraction_EUAIAct(t *testing.T) {
 
 func graphML(t *testing.T, name string) (names, pairs map[string]bool) {
 	t.Helper()
-	root := os.Getenv("ALCOVE_SHARED")
-	if root == "" {
-		root = filepath.Join("..", "..", "shared")
-	}
-	b, err := os.ReadFile(filepath.Join(root, "data", filepath.FromSlash(name)))
-	if os.IsNotExist(err) {
-		t.Skipf("no evaluation data: %v", err)
-	}
+	b, err := os.ReadFile(evaldata.Path(t, name))
 	require.NoError(t, err)
 	var g struct {
 		Nodes []struct {
@@ -193,7 +187,7 @@ func graphML(t *testing.T, name string) (names, pairs map[string]bool) {
 func TestReadExtraction_ChristmasCarol(t *testing.T) {
 	type row struct{ Extract, Glean string }
 	kept, dropped := 0, 0
-	for _, r := range dataRows[row](t, "llm-replay/christmas-carol-nano/llm_responses.jsonl") {
+	for _, r := range evaldata.Rows[row](t, "llm-replay/christmas-carol-nano/llm_responses.jsonl") {
 		for _, s := range []string{r.Extract, r.Glean} {
 			x := readExtraction(s)
 			kept += len(x.Entities) + len(x.Relations)
@@ -209,7 +203,7 @@ func TestReadExtraction_ChristmasCarol(t *testing.T) {
 func TestReadExtraction_Malformed(t *testing.T) {
 	type row struct{ Source, Response string }
 	kept, dropped, empty := 0, 0, 0
-	rows := dataRows[row](t, "llm-replay/malformed/responses.jsonl")
+	rows := evaldata.Rows[row](t, "llm-replay/malformed/responses.jsonl")
 	require.Len(t, rows, 96)
 	for _, r := range rows {
 		x := readExtraction(r.Response)

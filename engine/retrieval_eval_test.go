@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"alcove/engine/enginetest/evaldata"
 )
 
 type evalPassage struct{ ID, Title, Text string }
@@ -67,10 +69,10 @@ func evalRank(passages []evalPassage, questions []evalQuestion, rank func(questi
 // The floors are below what was measured when they were set (see the log of -v),
 // by a question or two: the sets are small.
 func TestRecall_FindsAllGoldPassages(t *testing.T) {
-	wiki := dataRows[evalPassage](t, "qa/2wiki/corpus6119.jsonl")
-	wikiQ := dataRows[evalQuestion](t, "qa/2wiki/questions.jsonl")
-	musique := dataRows[evalPassage](t, "qa/musique100/corpus.jsonl")
-	musiqueQ := dataRows[evalQuestion](t, "qa/musique100/questions.jsonl")
+	wiki := evaldata.Rows[evalPassage](t, "qa/2wiki/corpus6119.jsonl")
+	wikiQ := evaldata.Rows[evalQuestion](t, "qa/2wiki/questions.jsonl")
+	musique := evaldata.Rows[evalPassage](t, "qa/musique100/corpus.jsonl")
+	musiqueQ := evaldata.Rows[evalQuestion](t, "qa/musique100/questions.jsonl")
 	for _, c := range []struct {
 		name      string
 		passages  []evalPassage
@@ -115,8 +117,8 @@ func TestRecall_FindsAllGoldPassages(t *testing.T) {
 // Chunks hold many passages: what a chunk is about is found as well as by itself.
 func TestRecall_LongChunks(t *testing.T) {
 	const perChunk, seed = 8, 2
-	passages := dataRows[evalPassage](t, "qa/2wiki/corpus6119.jsonl")
-	questions := dataRows[evalQuestion](t, "qa/2wiki/questions.jsonl")
+	passages := evaldata.Rows[evalPassage](t, "qa/2wiki/corpus6119.jsonl")
+	questions := evaldata.Rows[evalQuestion](t, "qa/2wiki/questions.jsonl")
 	// The corpus has the passages of a question side by side.
 	rand.New(rand.NewPCG(seed, 1)).Shuffle(len(passages), func(i, j int) { passages[i], passages[j] = passages[j], passages[i] })
 	chunkOf := map[string]string{}
@@ -156,8 +158,8 @@ func TestRecall_OneSubject(t *testing.T) {
 		Question string
 		Articles []string `json:"expected_refs"`
 	}
-	rows := dataRows[article](t, "qa/eu-ai-act/passages.jsonl")
-	questions := dataRows[expected](t, "qa/eu-ai-act/questions.jsonl")
+	rows := evaldata.Rows[article](t, "qa/eu-ai-act/passages.jsonl")
+	questions := evaldata.Rows[expected](t, "qa/eu-ai-act/questions.jsonl")
 	for _, granularity := range []string{"small", "large"} {
 		var passages []evalPassage
 		for _, a := range rows {
@@ -184,8 +186,8 @@ func TestRecall_OneSubject(t *testing.T) {
 }
 
 func BenchmarkRecall(b *testing.B) {
-	passages := dataRows[evalPassage](b, "qa/2wiki/corpus6119.jsonl")
-	questions := dataRows[evalQuestion](b, "qa/2wiki/questions.jsonl")
+	passages := evaldata.Rows[evalPassage](b, "qa/2wiki/corpus6119.jsonl")
+	questions := evaldata.Rows[evalQuestion](b, "qa/2wiki/questions.jsonl")
 	r := evalBase(passages, true)
 	b.Run("walk", func(b *testing.B) {
 		b.ReportAllocs()

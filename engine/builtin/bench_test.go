@@ -9,10 +9,11 @@ import (
 
 	"alcove/engine"
 	"alcove/engine/builtin"
+	"alcove/engine/enginetest/evaldata"
 )
 
 func passages(b *testing.B) []passage {
-	return readLines[passage](b, "qa/2wiki/corpus6119.jsonl")
+	return evaldata.Rows[passage](b, "qa/2wiki/corpus6119.jsonl")
 }
 
 func BenchmarkEmbed(b *testing.B) {

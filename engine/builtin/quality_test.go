@@ -13,6 +13,7 @@ import (
 
 	"alcove/engine"
 	"alcove/engine/builtin"
+	"alcove/engine/enginetest/evaldata"
 )
 
 // Vectors alone find the passages of real questions at least this well. The
@@ -30,7 +31,7 @@ func TestEmbedder_RetrievesRealPassages(t *testing.T) {
 		{"qa/musique100/corpus.jsonl", "qa/musique100/questions.jsonl", 0.30},
 	} {
 		t.Run(set.docs, func(t *testing.T) {
-			got := recall5(t, readLines[passage](t, set.docs), readLines[question](t, set.questions))
+			got := recall5(t, evaldata.Rows[passage](t, set.docs), evaldata.Rows[question](t, set.questions))
 			t.Logf("recall@5 %.3f", got)
 			require.GreaterOrEqual(t, got, set.floor)
 		})
@@ -43,7 +44,7 @@ func TestExtractor_RealPassages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: -short")
 	}
-	docs := readLines[passage](t, "qa/2wiki/corpus6119.jsonl")
+	docs := evaldata.Rows[passage](t, "qa/2wiki/corpus6119.jsonl")
 	plain := func(s string) string {
 		if i := strings.IndexByte(s, '('); i > 0 {
 			s = s[:i]
@@ -108,10 +109,10 @@ func TestExtractor_RealPassages(t *testing.T) {
 // from a question's own candidates, in the order of the vectors.
 func TestAnswerer_RealQuestions(t *testing.T) {
 	docs := map[string]passage{}
-	for _, d := range readLines[passage](t, "qa/musique100/corpus.jsonl") {
+	for _, d := range evaldata.Rows[passage](t, "qa/musique100/corpus.jsonl") {
 		docs[d.ID] = d
 	}
-	questions := readLines[question](t, "qa/musique100/questions.jsonl")
+	questions := evaldata.Rows[question](t, "qa/musique100/questions.jsonl")
 	held, possible := 0, 0
 	for _, q := range questions {
 		var texts []string
