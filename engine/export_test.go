@@ -88,3 +88,7 @@ func CountHand(e *Engine, s *tenancy.Space, aliases, edits int) error {
 		return nil
 	})
 }
+
+// Settle returns when no base is being loaded or brought up to date. Nobody may ask
+// for one meanwhile.
+func Settle(e *Engine) { e.pool.work.Wait() }

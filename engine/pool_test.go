@@ -135,6 +135,56 @@ func TestPool_CountsGrowth(t *testing.T) {
 	require.Greater(t, v.Stats().Bytes, before+10_000)
 }
 
+// A base is in use from the moment it is asked for, not from when it is loaded: the
+// one that loads is not evicted under those who wait for it.
+func TestPool_KeepsWhatIsLoading(t *testing.T) {
+	v, e := poolOf(t, engine.Options{MaxOpen: 1}, "a", "b")
+	gate := e.holdLoads()
+	first := make(chan error)
+	go func() {
+		_, release, err := engine.Acquire(ctx, v.Engine, space(v, "a"))
+		if err == nil {
+			release()
+		}
+		first <- err
+	}()
+	gate.Arrived()
+	gone, cancel := context.WithCancel(ctx)
+	cancel() // were there room, this would end here and not wait for the gate
+	_, _, err := engine.Acquire(gone, v.Engine, space(v, "b"))
+	gate.Open()
+	require.NoError(t, <-first)
+	require.ErrorIs(t, err, engine.ErrBusy)
+}
+
+// Bringing a base up to date behind the scenes is a lease of its own: it gives back
+// what it took, and neither keeps the base nor gives away a reader's hold.
+func TestPool_CatchingUpIsALease(t *testing.T) {
+	v, _ := poolOf(t, engine.Options{MaxOpen: 1}, "a", "b")
+	_, letA := pin(t, v, "a")
+	v.Add("a", "more", "Grace met Howard.")
+	v.Wait()
+	engine.Settle(v.Engine)
+	_, _, err := engine.Acquire(ctx, v.Engine, space(v, "b"))
+	require.ErrorIs(t, err, engine.ErrBusy, "the reader still holds it")
+	letA()
+	_, letB := pin(t, v, "b")
+	letB()
+}
+
+// Over the byte budget too a base in use stays when another reader of it is done.
+func TestPool_BytesKeepWhatIsInUse(t *testing.T) {
+	v, _ := poolOf(t, engine.Options{MaxOpenBytes: 1}, "a")
+	a, letA := pin(t, v, "a")
+	defer letA()
+	_, letAgain := pin(t, v, "a")
+	letAgain()
+	again, letAgain := pin(t, v, "a")
+	defer letAgain()
+	require.Same(t, a, again)
+	require.Zero(t, v.Stats().Evictions)
+}
+
 // Fifty that want one base load it once; another base does not wait for it.
 func TestPool_LoadsOnceAndSideBySide(t *testing.T) {
 	v, e := poolOf(t, engine.Options{}, "a", "b")
