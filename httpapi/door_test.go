@@ -4,8 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -286,6 +291,9 @@ func TestDoor_Credentials(t *testing.T) {
 		"both":                {"X-API-Key", key, "Authorization", "Bearer " + h.admin},
 		"bad token, good key": {"X-API-Key", key, "Authorization", "Bearer a.b.c"},
 		"other scheme":        {"Authorization", "Basic " + h.admin},
+		"other, good key":     {"X-API-Key", key, "Authorization", "Basic eDp5"},
+		"empty, good key":     {"X-API-Key", key, "Authorization", ""},
+		"the key twice":       {"X-API-Key", key, "Authorization", "Bearer " + key},
 		"no scheme":           {"Authorization", h.admin},
 		"a tab":               {"Authorization", "Bearer\t" + h.admin},
 		"two blanks":          {"Authorization", "Bearer  " + h.admin},
@@ -322,6 +330,50 @@ func TestRoutes_Page(t *testing.T) {
 		}
 	}
 	require.Contains(t, seen, http.MethodPost+" "+pathQuery)
+}
+
+// There is no way in beside the route page: mount alone hands the router a route,
+// and nobody looks at a request's path but who refuses one and who knows a probe.
+// A route that is not on the page would pass the tests of all that are.
+func TestRoutes_NoneBesideThePage(t *testing.T) {
+	allowed := map[string]string{
+		"rt.Handle":     "scope.go",  // mount
+		"u.EscapedPath": "guard.go",  // checkPath
+		"u.Path":        "guard.go",  // the same
+		"r.URL.Path":    "server.go", // isProbe
+	}
+	watched := []string{
+		"Handle", "Handler", "HandleFunc", "HandlerFunc", "ServeFiles", "NewServeMux", "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS",
+		"Path", "RawPath", "EscapedPath", "RequestURI",
+	}
+	harmless := []string{"kb.Path", "http.HandlerFunc", "s.o.Logger.Handler"} // the graph's, a type, a log's
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	seen := make(map[string]int)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		set := token.NewFileSet()
+		f, err := parser.ParseFile(set, file, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		ast.Inspect(f, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok || !slices.Contains(watched, sel.Sel.Name) {
+				return true
+			}
+			name := types.ExprString(sel)
+			if slices.Contains(harmless, name) {
+				return true
+			}
+			seen[name]++
+			if allowed[name] != file {
+				t.Errorf("%s: %s is not listed for this file", set.Position(sel.Pos()), name)
+			}
+			return true
+		})
+	}
+	require.Equal(t, map[string]int{"rt.Handle": 1, "u.EscapedPath": 1, "u.Path": 1, "r.URL.Path": 2}, seen)
 }
 
 // The rights of the routes, once more: this list is the contract, so that a
