@@ -91,7 +91,7 @@ func decideAdd(tx *tenancy.Tx, in *incoming) (Result, *documentRecord, error) {
 
 // sameAs reports whether content and metadata are those of a stored document.
 func (in *incoming) sameAs(f *face) bool {
-	return in.face.Hash == f.Hash && bytes.Equal(in.meta, metadataBytes(f.Metadata))
+	return in.face.Hash == f.Hash && in.face.Kind == f.Kind && bytes.Equal(in.meta, metadataBytes(f.Metadata))
 }
 
 // needsContent reports whether the document is to be worked on.

@@ -29,6 +29,8 @@ type DocumentInput struct {
 	Name     string
 	Content  []byte
 	Metadata map[string]any
+
+	kind string // kindCustomKG, or "" for a text
 }
 
 // Result says what became of one document of a call.

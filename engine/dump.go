@@ -44,6 +44,9 @@ func dumpDocument(w io.Writer, tx *tenancy.Tx, v visibleDoc) error {
 	if err != nil {
 		return err
 	}
+	if d.Kind != "" {
+		fmt.Fprintf(w, "%s ", d.Kind)
+	}
 	fmt.Fprintf(w, "document %q file=%q name=%q title=%q length=%d sha256=%s metadata=%s\n",
 		d.ID, d.FilePath, d.Name, d.Title, d.Length, d.Hash, metadataBytes(d.Metadata))
 	for ord := range uint32(v.chunks) {

@@ -82,8 +82,10 @@ func (e *Engine) checkOne(d *DocumentInput, f fields) (*incoming, error) {
 	if err != nil {
 		return nil, &FieldError{f.metadata, err.Error(), refusalOf(err)}
 	}
-	if err := e.o.Parser.Sniff(d.Name, d.Content); err != nil {
-		return nil, &FieldError{f.text, err.Error(), refusalOf(err)}
+	if d.kind == "" {
+		if err := e.o.Parser.Sniff(d.Name, d.Content); err != nil {
+			return nil, &FieldError{f.text, err.Error(), refusalOf(err)}
+		}
 	}
 	in := &incoming{field: f.text, id: d.ID, content: d.Content, meta: meta}
 	if in.id == "" {
@@ -92,7 +94,7 @@ func (e *Engine) checkOne(d *DocumentInput, f fields) (*incoming, error) {
 	in.key = keyOf(in.id)
 	hash := sha256.Sum256(d.Content)
 	in.face = face{
-		FilePath: d.FilePath, Name: d.Name, Summary: summarize(d.Content),
+		FilePath: d.FilePath, Name: d.Name, Kind: d.kind, Summary: summarize(d.Content),
 		Hash: hex.EncodeToString(hash[:]), Length: len(d.Content), Metadata: metadata,
 	}
 	if in.face.FilePath == "" {

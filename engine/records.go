@@ -120,7 +120,8 @@ type face struct {
 	FilePath string         `json:"file_path"`
 	Name     string         `json:"name,omitempty"`
 	Summary  string         `json:"summary,omitempty"`
-	Hash     string         `json:"hash"` // SHA-256 of the content, hex
+	Kind     string         `json:"kind,omitempty"` // kindCustomKG, or "" for a text
+	Hash     string         `json:"hash"`           // SHA-256 of the content, hex
 	Length   int            `json:"length"`
 	Metadata map[string]any `json:"metadata,omitempty"`
 }

@@ -47,7 +47,7 @@ func decideUpdate(tx *tenancy.Tx, in *incoming, keepSource bool) (Result, *docum
 		return ResultUnchanged, d, nil
 	}
 	// A title is part of what is extracted from, so a new one means new work.
-	in.light = d.Pending == 0 && in.face.Hash == d.Hash && in.face.Name == d.Name && in.face.title() == d.title()
+	in.light = d.Pending == 0 && in.face.Hash == d.Hash && in.face.Kind == d.Kind && in.face.Name == d.Name && in.face.title() == d.title()
 	return ResultUpdated, d, nil
 }
 

@@ -151,9 +151,10 @@ type ingest struct {
 	known   *reusable // chunks of the version that readers see, nil when there is none
 	same    bool      // contributions of known chunks hold for this version too
 
-	mend      bool      // the version is visible, and its failed chunks are read again
-	extractor Extractor // under the settings of the knowledge base
-	chunk     [2]int    // tokens of a chunk and of its overlap
+	mend      bool           // the version is visible, and its failed chunks are read again
+	extractor Extractor      // under the settings of the knowledge base
+	given     []contribution // what the chunks of a custom graph say
+	chunk     [2]int         // tokens of a chunk and of its overlap
 
 	total  int
 	tally  tally
@@ -339,6 +340,9 @@ func (in *ingest) open(ctx context.Context) error {
 	return in.space.View(ctx, func(tx *tenancy.Tx) (err error) {
 		if in.doc, err = stillMine(tx, in.ref, in.v); err == nil {
 			in.face = in.doc.next()
+			if in.face.Kind == kindCustomKG {
+				in.extractor = givenGraph{}
+			}
 			in.mend = in.doc.Pending == 0
 			in.title = in.doc.Title
 		}
@@ -382,6 +386,11 @@ func stillMine(tx *tenancy.Tx, ref tenancy.JobRef, v version) (*documentRecord, 
 // parse reads and cuts the text. A panic of a parser is that document's failure.
 func (in *ingest) parse(ctx context.Context, content []byte) (chunks []chunkRecord, err error) {
 	defer recovered(&err, "reading the document")
+	if in.face.Kind == kindCustomKG {
+		in.title = clip(in.face.title(), maxTitleBytes)
+		chunks, in.given, err = readGraph(content)
+		return chunks, err
+	}
 	p, err := in.eng.o.Parser.Parse(ctx, in.face.Name, content)
 	if err != nil {
 		return nil, err

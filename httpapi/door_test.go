@@ -201,7 +201,7 @@ func TestDoor_ReadersCannotWrite(t *testing.T) {
 	reader := reflect.TypeFor[*engine.Reader]()
 	for _, name := range []string{
 		"Add", "Update", "Delete", "Retry", "Cancel",
-		"CreateEntity", "EditEntity", "DeleteEntity", "CreateRelation", "EditRelation", "DeleteRelation", "Merge", "Unmerge",
+		"CreateEntity", "EditEntity", "DeleteEntity", "CreateRelation", "EditRelation", "DeleteRelation", "Merge", "Unmerge", "ImportGraph",
 	} {
 		_, ok := reader.MethodByName(name)
 		require.False(t, ok, "engine.Reader has a method %s", name)
@@ -430,6 +430,7 @@ PUT {kb}/graph/relation: document:update
 DELETE {kb}/graph/relation: document:update
 POST {kb}/graph/merge: document:update
 POST {kb}/graph/unmerge: document:update
+POST {kb}/graph/import: document:create
 `
 
 func TestRoutes_Rights(t *testing.T) {

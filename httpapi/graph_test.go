@@ -51,3 +51,31 @@ func TestGraph_Edits(t *testing.T) {
 	require.NoError(t, json.Unmarshal(h.as(h.admin, get, at+"/labels", "").Body.Bytes(), &labels))
 	require.Equal(t, []string{"Ada Lovelace", "Analytical Engine"}, labels)
 }
+
+// LightRAG's own example of a custom graph, as it stands in its README.
+func TestGraph_Import(t *testing.T) {
+	h := newHouse(t, Options{})
+	const kg = `{
+		"chunks": [
+			{"content": "Alice and Bob are collaborating on quantum computing research.", "source_id": "doc-1", "file_path": "test_file"}
+		],
+		"entities": [
+			{"entity_name": "Alice", "entity_type": "person", "description": "Alice is a researcher specializing in quantum physics.", "source_id": "doc-1", "file_path": "test_file"},
+			{"entity_name": "Bob", "entity_type": "person", "description": "Bob is a mathematician.", "source_id": "doc-1", "file_path": "test_file"},
+			{"entity_name": "Quantum Computing", "entity_type": "technology", "description": "Quantum computing utilizes quantum mechanical phenomena for computation.", "source_id": "doc-1", "file_path": "test_file"}
+		],
+		"relationships": [
+			{"src_id": "Alice", "tgt_id": "Bob", "description": "Alice and Bob are research partners.", "keywords": "collaboration research", "weight": 1.0, "source_id": "doc-1", "file_path": "test_file"},
+			{"src_id": "Alice", "tgt_id": "Quantum Computing", "description": "Alice conducts research on quantum computing.", "keywords": "research expertise", "weight": 1.0, "source_id": "doc-1", "file_path": "test_file"}
+		]}`
+	a := h.ok(202, post, acmeMain+"/graph/import", kg)
+	require.Equal(t, "processing", a["status"])
+	h.Wait()
+	require.Equal(t, map[string]any{"processed": 1.0}, h.ok(200, get, acmeMain+"/tracks/"+a["track_id"].(string), "")["status_summary"])
+	e := h.ok(200, get, acmeMain+"/graph/entity?name=quantum+computing", "")["properties"].(map[string]any)
+	require.Equal(t, []any{"technology", "test_file"}, []any{e["entity_type"], e["file_path"]})
+	h.ok(200, del, acmeMain+"/documents/"+a["doc_id"].(string), "")
+	refused(t, h.as(h.admin, get, acmeMain+"/graph/entity?name=Alice", ""), 404, "NOT_FOUND")
+	require.Equal(t, "chunks", refused(t, h.as(h.admin, post, acmeMain+"/graph/import", `{}`), 400, "INVALID_REQUEST").Details["field"])
+	require.Equal(t, "entities[0].name", refused(t, h.as(h.admin, post, acmeMain+"/graph/import", `{"entities":[{"name":"x"}]}`), 400, "INVALID_REQUEST").Details["field"])
+}
