@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -42,25 +43,58 @@ type steadyBody struct {
 	start time.Time
 	grace time.Duration
 	rate  int64 // bytes a second
+
+	mu    sync.Mutex // the server's end hastens a body that is being read
 	read  int64
+	haste time.Duration // not 0: how long the next bytes may take
+	whole bool
 }
 
 // arm sets the deadline for the bytes still to come.
 func (b *steadyBody) arm() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.whole {
+		return
+	}
+	end := b.start.Add(b.grace + time.Duration(float64(b.read)/float64(b.rate)*float64(time.Second)))
+	if b.haste > 0 {
+		if soon := time.Now().Add(b.haste); soon.Before(end) {
+			end = soon
+		}
+	}
 	// An error means that the transport has no deadlines (a recorder in a test).
-	_ = b.rc.SetReadDeadline(b.start.Add(b.grace + time.Duration(float64(b.read)/float64(b.rate)*float64(time.Second))))
+	_ = b.rc.SetReadDeadline(end)
+}
+
+// hasten lets no bytes take longer than d from now on, those that are waited for
+// included: who went away in the middle of an upload must not hold up the
+// server's end for as long as an honest slow upload may pause.
+func (b *steadyBody) hasten(d time.Duration) {
+	b.mu.Lock()
+	b.haste = d
+	b.mu.Unlock()
+	b.arm()
+}
+
+// got notes what was read.
+func (b *steadyBody) got(n int, whole bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.read += int64(n)
+	if whole {
+		// The whole body is here. From now on the server reads the connection
+		// only to learn that the caller left; a deadline would look like that.
+		b.whole = true
+		_ = b.rc.SetReadDeadline(time.Time{})
+	}
 }
 
 func (b *steadyBody) Read(p []byte) (int, error) {
 	b.arm()
 	n, err := b.ReadCloser.Read(p)
-	b.read += int64(n)
+	b.got(n, errors.Is(err, io.EOF))
 	switch {
-	case err == nil:
-	case errors.Is(err, io.EOF):
-		// The whole body is here. From now on the server reads the connection
-		// only to learn that the caller left; a deadline would look like that.
-		_ = b.rc.SetReadDeadline(time.Time{})
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = errBodySlow
 	case errors.Is(err, io.ErrUnexpectedEOF):

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
@@ -48,6 +49,7 @@ type Options struct {
 	WriteTimeout    time.Duration // 30 s for a caller to take one piece of an answer
 	IdleTimeout     time.Duration // 60 s between requests of a connection
 	ShutdownTimeout time.Duration // 30 s for running requests to end
+	DrainGrace      time.Duration // 5 s for the next bytes of a body while shutting down
 }
 
 // maxHeaderBytes bounds the head of a request.
@@ -71,7 +73,7 @@ func (o Options) withDefaults() (Options, error) {
 		{&o.MaxHeldBytes, max(256<<20, 2*o.MaxCallBytes)}, {&o.MaxScanBytes, 64 << 20}, {&o.MinBodyRate, 10_000},
 		{(*int64)(&o.HeaderTimeout), int64(5 * time.Second)}, {(*int64)(&o.BodyGrace), int64(30 * time.Second)},
 		{(*int64)(&o.WriteTimeout), int64(30 * time.Second)}, {(*int64)(&o.IdleTimeout), int64(60 * time.Second)},
-		{(*int64)(&o.ShutdownTimeout), int64(30 * time.Second)},
+		{(*int64)(&o.ShutdownTimeout), int64(30 * time.Second)}, {(*int64)(&o.DrainGrace), int64(5 * time.Second)},
 	} {
 		if *d.v < 0 {
 			return o, errors.New("a limit is negative")
@@ -101,6 +103,7 @@ type Server struct {
 	hosts  map[string]struct{}
 	gate   gate
 	held   budget
+	bodies sync.Map // *steadyBody -> nil: those of the requests that are running
 }
 
 // New returns a Server that is ready to answer. It panics when a route of the
@@ -146,6 +149,9 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		body := &steadyBody{ReadCloser: r.Body, rc: w.rc, start: start, grace: s.o.BodyGrace, rate: s.o.MinBodyRate}
 		body.arm()
 		r.Body = body
+		// Before the gate: whoever is in when it closes is known here.
+		s.bodies.Store(body, nil)
+		defer s.bodies.Delete(body)
 	}
 
 	defer func() {
@@ -278,8 +284,8 @@ func wellFormedID(id string) bool {
 
 // Serve answers on ln until ctx ends, then shuts down: from that moment
 // /readyz answers 503 and new requests are refused with 503, requests that are
-// running go on, and when the last has ended, or after ShutdownTimeout, the
-// listener and all connections are closed. It returns nil when all requests
+// running go on (but a body that pauses for DrainGrace is cut), and when the last
+// has ended, or after ShutdownTimeout, the listener and all connections are closed. It returns nil when all requests
 // came to their end, and closes ln in any case. Serve can be called once.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	// Requests outlive ctx: they are what shutting down waits for.
@@ -307,8 +313,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	limit := time.NewTimer(s.o.ShutdownTimeout)
 	defer limit.Stop()
 	var late error
+	idle := s.gate.close()
+	s.bodies.Range(func(body, _ any) bool {
+		body.(*steadyBody).hasten(s.o.DrainGrace)
+		return true
+	})
 	select {
-	case <-s.gate.close():
+	case <-idle:
 		// The gate is left before the server's own buffers are flushed.
 		// Shutdown waits for that; each flush has its write deadline.
 		flush, stop := context.WithTimeout(base, s.o.WriteTimeout)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -306,6 +307,59 @@ func TestServe_CutsWhatDoesNotEnd(t *testing.T) {
 	stop()
 	require.ErrorContains(t, <-ended, "1 requests had not ended")
 	require.ErrorIs(t, <-cut, context.Canceled)
+}
+
+// Who left in the middle of an upload does not hold up the end; a body that is whole,
+// and one whose bytes keep coming, are not touched by it.
+func TestServe_DrainsStuckBodies(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	reading, whole, let := make(chan struct{}, 3), make(chan struct{}), make(chan struct{})
+	s, _ := wire(t, Options{DrainGrace: 200 * time.Millisecond})
+	read := func(then func(*http.Request)) func(http.ResponseWriter, *http.Request) error {
+		return func(w http.ResponseWriter, r *http.Request) error {
+			reading <- struct{}{}
+			b, err := s.readBody(r, 100)
+			if err != nil {
+				return err
+			}
+			then(r)
+			return errors.Join(r.Context().Err(), bare(w, len(b)))
+		}
+	}
+	s.router = s.mount([]route{
+		handler(post, "/read", read(func(*http.Request) {})),
+		handler(post, "/work", read(func(*http.Request) { close(whole); <-let })),
+	})
+	addr, stop, ended := listen(t, s)
+	begin := func(path, body string) net.Conn {
+		c, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		_, err = io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"+body)
+		require.NoError(t, err)
+		<-reading
+		return c
+	}
+	status := func(c net.Conn) int {
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		return resp.StatusCode
+	}
+	stuck, steady, working := begin("/read", "12345"), begin("/read", "1"), begin("/work", "1234567890")
+	<-whole
+	start := time.Now()
+	stop()
+	for range 9 { // longer in all than DrainGrace
+		time.Sleep(40 * time.Millisecond)
+		_, err := io.WriteString(steady, "x")
+		require.NoError(t, err)
+	}
+	require.Equal(t, 200, status(steady))
+	require.Equal(t, 408, status(stuck))
+	close(let)
+	require.Equal(t, 200, status(working))
+	require.NoError(t, <-ended)
+	require.Less(t, time.Since(start), 10*time.Second, "of 30 that a body may pause")
 }
 
 // talk sends raw bytes and reads one answer.
