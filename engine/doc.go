@@ -15,7 +15,9 @@
 // extracts, and shows the new version in one commit. KB.Delete (delete.go) takes
 // a version out of sight in one commit. The records are in records.go: documents,
 // chunks, vectors and contributions are ground state, everything else is derived.
-// A model's answer that was paid for is kept in answers.go.
+// A model's answer that was paid for is kept in answers.go. Model calls wait in
+// places.go, where a question goes before a document; embedding.go takes texts
+// through the Embedder, remote.go is what the adapters of servers share.
 //
 // # Out
 //
@@ -25,7 +27,8 @@
 // Reader.Query (ask.go) makes keywords and vectors, searches (retrieve.go, whose
 // channels are the walk in recall.go and walk.go, BM25, vectors, entities and
 // relations), folds contributions into profiles (profile.go), cuts to the token
-// budgets and numbers the references (evidence.go), and lets an Answerer write.
+// budgets and numbers the references (evidence.go), and lets an Answerer write,
+// whose citations of anything else are dropped (citations.go).
 // graphview.go shows the graph. Profiles get vectors of their own where the
 // embedder is a model (profiles.go).
 //

@@ -73,7 +73,7 @@ func TestModelAnswerer(t *testing.T) {
 		Chunks: []EvidenceChunk{{ReferenceID: "1"}},
 	}, func(s string) error { streamed = append(streamed, s); return nil })
 	require.NoError(t, err)
-	require.Equal(t, AnswerReply{Text: "Ada wrote [1].", PromptTokens: 7, ReplyTokens: 3}, got)
+	require.Equal(t, AnswerReply{Text: "Ada wrote [1].", PromptTokens: 7, ReplyTokens: 3, CitationsDropped: 1}, got)
 	require.Equal(t, []string{"Ada", " wrote [1]", "."}, streamed)
 	require.Equal(t, "the prompt", c.asked[0].System)
 	require.Equal(t, Message{Role: "user", Content: "Who wrote?"}, c.asked[0].Messages[2])
