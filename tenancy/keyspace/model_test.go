@@ -308,6 +308,22 @@ func TestCommit_LosesNoIncrement(t *testing.T) {
 	require.Less(t, s.Merges, s.Commits)
 }
 
+// A counter is as old as the snapshot it is read in: one read beside it would disagree
+// with the records, and Verify of a store that is written to would call it damaged.
+func TestUsage_IsOfTheSnapshot(t *testing.T) {
+	db, ns := memory(t), Namespace{'d', 1}
+	add := func(rest string) {
+		require.NoError(t, db.Commit(ctx, func(tx *Tx) error { return tx.Set(ns, 1, []byte(rest), nil) }))
+	}
+	add("before")
+	require.NoError(t, db.View(func(tx *Tx) error {
+		add("after")
+		u, err := tx.Usage(ns)
+		require.EqualValues(t, 1, u.Records)
+		return err
+	}))
+}
+
 // Whatever rest, prefix and kind somebody finds, a neighbour is neither read nor changed.
 func FuzzTx_NeverLeavesItsNamespace(f *testing.F) {
 	db := memory(f)
