@@ -48,6 +48,9 @@ func loadResident(ctx context.Context, e *Engine, s *tenancy.Space) (*resident, 
 		if err := l.all(ctx, visible); err != nil {
 			return err
 		}
+		if err := r.loadSummaries(tx, e.o.Chatter != nil); err != nil {
+			return err
+		}
 		return r.loadProfiles(tx, state.Dim)
 	})
 	if err != nil {

@@ -108,8 +108,17 @@ func vote(votes map[string]int) string {
 	return best
 }
 
-// entity folds up to n contributions to an entity.
+// entity folds up to n contributions to an entity. A summary of all of them goes
+// before their descriptions.
 func (f *folder) entity(e uint32, n int) (profile, error) {
+	p, err := f.foldEntity(e, n)
+	if err == nil {
+		err = f.summarised(profileEntities, e, &p)
+	}
+	return p, err
+}
+
+func (f *folder) foldEntity(e uint32, n int) (profile, error) {
 	types, frag := map[string]int{}, fragments{}
 	p := profile{sources: f.pick(f.v.entities[e].chunks, n)}
 	for _, id := range p.sources {
@@ -154,8 +163,17 @@ func (f *folder) entity(e uint32, n int) (profile, error) {
 	return p, nil
 }
 
-// relation folds up to n contributions to a relation.
+// relation folds up to n contributions to a relation. A summary of all of them
+// goes before their descriptions.
 func (f *folder) relation(rel uint32, n int) (profile, error) {
+	p, err := f.foldRelation(rel, n)
+	if err == nil {
+		err = f.summarised(profileRelations, rel, &p)
+	}
+	return p, err
+}
+
+func (f *folder) foldRelation(rel uint32, n int) (profile, error) {
 	x := &f.v.relations[rel]
 	frag := fragments{}
 	keywords := map[string]bool{}

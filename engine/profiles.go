@@ -16,7 +16,7 @@ import (
 
 // An embedder that is not pure gives every entity and relation a profile
 // vector. It is derived state, stored because it was paid for: kindProfile
-// space1 sha16(name) -> print8 vector. The print says which contributions it
+// space1 sha16(name) -> print8 print8(text) vector. The print says which contributions it
 // was made of; a vector whose print is not that of its entity any more is never
 // searched. A profile job, one a knowledge base at a time, makes what is missing.
 
@@ -67,6 +67,11 @@ func newProfiles() *profiles {
 // touchEntity and touchRelation take a vector out of the search whose words
 // have changed. r.mu is held for writing.
 func (r *resident) touchEntity(e uint32) {
+	r.doubtSummary(profileEntities, e)
+	r.touchProfile(e)
+}
+
+func (r *resident) touchProfile(e uint32) {
 	if r.profiles != nil {
 		r.profiles.entities.stale[e] = true
 		if r.index.Entities != nil {
@@ -76,6 +81,11 @@ func (r *resident) touchEntity(e uint32) {
 }
 
 func (r *resident) touchRelation(rel uint32) {
+	r.doubtSummary(profileRelations, rel)
+	r.touchRelationProfile(rel)
+}
+
+func (r *resident) touchRelationProfile(rel uint32) {
 	if r.profiles != nil {
 		r.profiles.relations.stale[rel] = true
 		if r.index.Relations != nil {
@@ -85,6 +95,10 @@ func (r *resident) touchRelation(rel uint32) {
 }
 
 func (r *resident) dropEntity(e uint32) {
+	if r.sums != nil {
+		r.doubtSummary(profileEntities, e)
+		delete(r.sums.entities, e)
+	}
 	if r.profiles != nil {
 		r.touchEntity(e)
 		delete(r.profiles.entities.stale, e)
@@ -93,6 +107,10 @@ func (r *resident) dropEntity(e uint32) {
 }
 
 func (r *resident) dropRelation(rel uint32) {
+	if r.sums != nil {
+		r.doubtSummary(profileRelations, rel)
+		delete(r.sums.relations, rel)
+	}
 	if r.profiles != nil {
 		r.touchRelation(rel)
 		delete(r.profiles.relations.stale, rel)
@@ -145,10 +163,10 @@ func (r *resident) loadProfiles(tx *tenancy.Tx, dim int) error {
 			r.profiles.gone[string(rest)] = true
 			return nil
 		}
-		if len(value) != 8+4*dim || binary.BigEndian.Uint64(value) != o.print {
+		if len(value) != 16+4*dim || binary.BigEndian.Uint64(value) != o.print {
 			return nil
 		}
-		v, err := decodeVector(value[8:])
+		v, err := decodeVector(value[16:])
 		if err != nil {
 			return err
 		}
@@ -168,6 +186,24 @@ type profileTask struct {
 	name  string
 	print uint64
 	text  string
+	// vector is the stored one, where the text is what it was made of although
+	// contributions have changed.
+	vector []float32
+}
+
+// stored looks for a vector of the very text.
+func (t *profileTask) stored(tx *tenancy.Tx) error {
+	b, err := tx.Get(kindProfile, profileKey(t.space.kind, t.name))
+	if errors.Is(err, tenancy.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(b) > 16 && binary.BigEndian.Uint64(b[8:]) == print(t.text) {
+		t.vector, err = decodeVector(b[16:])
+	}
+	return err
 }
 
 // profiler lets one profile job of a base work at a time. One that comes while
@@ -240,6 +276,12 @@ func (e *Engine) makeProfiles(ctx context.Context, s *tenancy.Space) error {
 	if !kb.profiler.begin() {
 		return nil
 	}
+	// Summaries first: what is embedded is made of them.
+	more, err := e.makeSummaries(ctx, s, kb)
+	if err != nil {
+		kb.profiler.end(true)
+		return err
+	}
 	for {
 		var tasks []profileTask
 		var gone []string
@@ -248,7 +290,15 @@ func (e *Engine) makeProfiles(ctx context.Context, s *tenancy.Space) error {
 			return err
 		})
 		if err == nil && len(tasks)+len(gone) == 0 {
-			if kb.profiler.end(false) {
+			again := !kb.profiler.end(false)
+			if more || again && kb.res.sums != nil {
+				// What came meanwhile may need summaries: a job of its own has its own bound.
+				if err := e.againProfiles(ctx, s); err != nil {
+					return err
+				}
+				more = false
+			}
+			if !again {
 				return nil
 			}
 			continue
@@ -263,9 +313,50 @@ func (e *Engine) makeProfiles(ctx context.Context, s *tenancy.Space) error {
 	}
 }
 
+// againProfiles asks for one more profile job, behind the work that waits.
+func (e *Engine) againProfiles(ctx context.Context, s *tenancy.Space) error {
+	return e.change(ctx, s, func(c *change) error { return c.wantProfiles() })
+}
+
+// wantProfiles asks for a profile job unless one waits already.
+func (c *change) wantProfiles() error {
+	if c.st.Profiles != 0 {
+		return nil
+	}
+	ref, err := c.addJob(job{Profiles: true})
+	if err != nil {
+		return err
+	}
+	c.st.Profiles = ref.Seq
+	c.sweeps = append(c.sweeps, ref)
+	return nil
+}
+
+// newVectors returns the vector of each task: the stored one where the text that
+// is embedded is the one it was made of.
+func (e *Engine) newVectors(ctx context.Context, tasks []profileTask) ([][]float32, error) {
+	var todo []profileTask
+	for _, t := range tasks {
+		if t.vector == nil {
+			todo = append(todo, t)
+		}
+	}
+	made, err := e.embedProfiles(ctx, todo)
+	if err != nil {
+		return nil, err
+	}
+	vecs := make([][]float32, len(tasks))
+	for i, t := range tasks {
+		if vecs[i] = t.vector; vecs[i] == nil {
+			vecs[i], made = made[0], made[1:]
+		}
+	}
+	return vecs, nil
+}
+
 // storeProfiles embeds some profiles and stores them, then shows them to searches.
 func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *resident, tasks []profileTask, gone []string) error {
-	vecs, err := e.embedProfiles(ctx, tasks)
+	vecs, err := e.newVectors(ctx, tasks)
 	if err != nil {
 		return fmt.Errorf("embed profiles: %w", err)
 	}
@@ -281,7 +372,7 @@ func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *residen
 			if len(vecs[i]) != st.Dim {
 				return &PinnedError{Made: st.Embedder, MadeDim: st.Dim, Now: e.o.Embedder.Model(), NowDim: len(vecs[i])}
 			}
-			b := binary.BigEndian.AppendUint64(nil, t.print)
+			b := binary.BigEndian.AppendUint64(key64(t.print), print(t.text))
 			if err := tx.Set(kindProfile, profileKey(t.space.kind, t.name), append(b, encodeVector(vecs[i])...)); err != nil {
 				return err
 			}
@@ -358,6 +449,11 @@ func (r *resident) profileTasks(tx *tenancy.Tx, n int) (tasks []profileTask, gon
 			space: &r.profiles.relations, id: id, name: r.relationKey(id), print: r.relationPrint(id),
 			text: profileText(p.keywords+"\t"+r.entityName(x.lo)+"\n"+r.entityName(x.hi), p),
 		})
+	}
+	for i := range tasks {
+		if err := tasks[i].stored(tx); err != nil {
+			return nil, nil, fmt.Errorf("profiles: %w", err)
+		}
 	}
 	return tasks, gone, nil
 }

@@ -177,13 +177,10 @@ func (e *Engine) change(ctx context.Context, s *tenancy.Space, f func(*change) e
 		if err := f(c); err != nil {
 			return err
 		}
-		if c.visible && c.st.Profiles == 0 && !e.o.Embedder.Pure() {
-			ref, err := c.addJob(job{Profiles: true})
-			if err != nil {
+		if c.visible && (!e.o.Embedder.Pure() || e.o.Chatter != nil) {
+			if err := c.wantProfiles(); err != nil {
 				return err
 			}
-			c.st.Profiles = ref.Seq
-			c.sweeps = append(c.sweeps, ref)
 		}
 		return tx.Set(kindState, nil, marshalRecord(&c.st))
 	})

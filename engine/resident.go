@@ -42,7 +42,8 @@ type resident struct {
 	surface   []surface           // by the numbers of surfaces
 	unused    []uint32            // free numbers of surfaces
 
-	profiles *profiles // nil when the embedder is pure
+	profiles *profiles  // nil when the embedder is pure
+	sums     *summaries // nil without a language model
 
 	hand   *byHand             // what people said of the graph
 	left   map[string][]uint32 // chunks of which something is left out, by what
@@ -78,6 +79,7 @@ type residentChunk struct {
 type chunkMention struct {
 	entity, surface uint32
 	record          int32
+	size            uint32 // bytes of the description
 	print           uint64 // of type and description
 }
 
@@ -89,6 +91,7 @@ type chunkRelation struct {
 	record  int32
 	weight  int64 // fixed point, see weightUnit
 	forward bool  // from the smaller name to the larger
+	size    uint32
 	print   uint64
 }
 
@@ -107,6 +110,8 @@ type residentEntity struct {
 	key      string         // nameKey of its identity, under which byKey has it
 	print    uint64         // sum of the contributions' prints: says whether a stored profile is still right
 	edit     *editRecord    // what people wrote of it, nil for nothing
+	heft     heft
+	summed   bool // see resident.summed
 }
 
 type surfaceCount struct{ surface, n uint32 }
@@ -123,6 +128,8 @@ type residentRelation struct {
 	lo, hi        uint32
 	print         uint64
 	edit          *editRecord
+	heft          heft
+	summed        bool
 }
 
 // weightUnit makes sums of weights exact, and so independent of their order.
@@ -307,11 +314,12 @@ func (r *resident) contribute(chunk uint32, p *preparedChunk) {
 	c := &r.chunks[chunk]
 	mention := func(identity, name, typ, desc string, record int) uint32 {
 		e := r.entity(identity)
-		m := chunkMention{entity: e, surface: r.intern(name), record: int32(record), print: print(typ, desc)}
+		m := chunkMention{entity: e, surface: r.intern(name), record: int32(record), size: uint32(len(desc)), print: print(typ, desc)}
 		c.mentions = append(c.mentions, m)
 		x := &r.entities[e]
 		x.chunks = insertID(x.chunks, chunk)
 		x.print += m.print
+		x.heft.add(m.size, 1)
 		x.surfaces = countSurface(x.surfaces, m.surface, 1)
 		r.touchEntity(e)
 		return e
@@ -352,7 +360,7 @@ func (r *resident) contribute(chunk uint32, p *preparedChunk) {
 		if !forward {
 			lo, hi = hi, lo
 		}
-		cr := chunkRelation{record: int32(record), weight: fixedWeight(x.Weight), forward: forward, print: print(x.Keywords, x.Description)}
+		cr := chunkRelation{record: int32(record), weight: fixedWeight(x.Weight), forward: forward, size: uint32(len(x.Description)), print: print(x.Keywords, x.Description)}
 		cr.rel = r.relate(lo, hi, cr, 1, chunk)
 		c.relations = append(c.relations, cr)
 	}
@@ -403,6 +411,7 @@ func (x *residentRelation) add(cr chunkRelation, sign int64) {
 		x.back += sign * cr.weight
 	}
 	x.print += uint64(sign) * cr.print
+	x.heft.add(cr.size, sign)
 }
 
 func (r *resident) growRelations(rel uint32) {
@@ -455,6 +464,7 @@ func (r *resident) withdraw(chunk uint32) {
 	for _, m := range c.mentions {
 		x := &r.entities[m.entity]
 		x.print -= m.print
+		x.heft.add(m.size, -1)
 		x.surfaces = countSurface(x.surfaces, m.surface, -1)
 		r.release(m.surface)
 		r.touchEntity(m.entity)
