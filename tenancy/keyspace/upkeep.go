@@ -194,6 +194,9 @@ func (db *DB) Namespaces(ctx context.Context) ([]Namespace, error) {
 			if !ok || ns.Family > 'z' {
 				return fmt.Errorf("a key of no namespace: %w", ErrDamaged)
 			}
+			if ns.Family < next.Family || ns.Family == next.Family && ns.Number < next.Number {
+				return fmt.Errorf("keys of %s behind those of %s: %w", ns, next, ErrDamaged) // would go on for ever
+			}
 			out = append(out, ns)
 			if next = ns; ns.Number == math.MaxUint64 {
 				next = Namespace{Family: ns.Family + 1}
