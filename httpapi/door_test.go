@@ -422,6 +422,7 @@ GET {kb}/graph/labels: kb:access
 GET {kb}/graph/labels/popular: kb:access
 GET {kb}/graph/entity: kb:access
 GET {kb}/graph/path: kb:access
+GET {kb}/graph/duplicates: kb:access
 POST {kb}/graph/entity: document:update
 PUT {kb}/graph/entity: document:update
 DELETE {kb}/graph/entity: document:update

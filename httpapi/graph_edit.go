@@ -152,3 +152,16 @@ func (s *Server) importGraph(w http.ResponseWriter, r *http.Request, kb *engine.
 	}
 	return accepted(w, a)
 }
+
+// duplicates suggests entities that may be one.
+func (s *Server) duplicates(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	limit, err := intParam(r, "limit")
+	if err != nil {
+		return err
+	}
+	d, err := kb.Duplicates(r.Context(), limit)
+	if err != nil {
+		return err
+	}
+	return bare(w, d)
+}

@@ -87,6 +87,7 @@ func (s *Server) routeTable() []route {
 		s.reads(get, pathGraph+"/labels/popular", tenancy.PermKBAccess, s.popularLabels, "limit", "filter"),
 		s.reads(get, pathGraph+"/entity", tenancy.PermKBAccess, s.graphEntity, "name", "filter"),
 		s.reads(get, pathGraph+"/path", tenancy.PermKBAccess, s.graphPath, "from", "to", "filter"),
+		s.reads(get, pathGraph+"/duplicates", tenancy.PermKBAccess, s.duplicates, "limit"),
 
 		s.writes(post, pathGraph+"/entity", tenancy.PermDocumentUpdate, s.createEntity),
 		s.writes(put, pathGraph+"/entity", tenancy.PermDocumentUpdate, s.editEntity),
