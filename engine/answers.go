@@ -101,7 +101,8 @@ func (e *Engine) stored(ctx context.Context, s *tenancy.Space, v version, key an
 			return answer, err
 		}
 	}
-	return answer, e.change(ctx, s, func(c *change) error { return c.keepAnswer(v, key, answer, e.o.AnswerCacheBytes) })
+	// It is paid for: also when the work is stopped at this moment it is kept.
+	return answer, e.change(context.WithoutCancel(ctx), s, func(c *change) error { return c.keepAnswer(v, key, answer, e.o.AnswerCacheBytes) })
 }
 
 func useKey(key answerKey, v version) []byte { return append(bytes.Clone(key[:]), v.prefix()...) }
