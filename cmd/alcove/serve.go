@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"syscall"
@@ -179,15 +180,24 @@ func limitMemory(ctx context.Context, machine int64, resident func() int64) {
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	for {
-		// Twice the counted bytes: the collector needs room to work in.
-		debug.SetMemoryLimit(min(machine*9/10, baseMemory+2*resident()))
+		metrics.Read(live)
+		debug.SetMemoryLimit(memoryLimit(machine, resident(), int64(live[0].Value.Uint64())))
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// memoryLimit is what may be used when so much is counted of open knowledge bases
+// and so much lives in all. Twice what is counted, because the collector needs room
+// to work in; and half of what lives beyond it, because a knowledge base is counted
+// only once it is loaded: a collector without room takes half of the processors.
+func memoryLimit(machine, resident, live int64) int64 {
+	return min(machine*9/10, max(baseMemory+2*resident, live+live/2+baseMemory/4))
 }
 
 // serve runs a server until ctx ends. ready, when not nil, gets the address it

@@ -101,6 +101,16 @@ func TestSettings_AllFaultsAtOnce(t *testing.T) {
 	}
 }
 
+// The collector always has room: beside what is counted, and for a knowledge base that
+// is being loaded and not counted yet. The machine's memory is the end of it.
+func TestMemoryLimit(t *testing.T) {
+	const gib = 1 << 30
+	require.EqualValues(t, baseMemory, memoryLimit(16*gib, 0, 100<<20), "idle")
+	require.EqualValues(t, baseMemory+2*gib, memoryLimit(16*gib, gib, gib), "open")
+	require.Greater(t, memoryLimit(16*gib, 0, gib), int64(gib*3/2), "loading")
+	require.EqualValues(t, 9*gib/10, memoryLimit(gib, gib, gib), "a small machine")
+}
+
 // Variables of ADR 007 that mean nothing here are named, not ignored.
 func TestSettings_ForeignVariables(t *testing.T) {
 	t.Setenv("PG_HOST", "postgres")
