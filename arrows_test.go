@@ -44,6 +44,7 @@ var oneRoom = map[string]string{
 	"github.com/ollama/ollama":            "engine/ollama",
 	"github.com/sashabaranov/go-openai":   "engine/openai",
 	"github.com/yuin/goldmark":            "engine/parse",
+	"github.com/microcosm-cc/bluemonday":  "engine/parse",
 	"github.com/spf13/cobra":              "cmd",
 	"github.com/knadh/koanf":              "cmd",
 }

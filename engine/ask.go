@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -38,10 +40,7 @@ func (r *Reader) QueryData(ctx context.Context, q Query) (*Data, error) {
 	if err := a.retrieve(ctx); err != nil {
 		return nil, err
 	}
-	d := &Data{
-		Status: "success", Message: "Query executed successfully",
-		Metadata: DataMetadata{QueryMode: a.p.mode, Keywords: a.kw, ProcessingInfo: a.c.info, StagesMS: a.st},
-	}
+	d := &Data{Status: "success", Message: "Query executed successfully", Metadata: a.dataMetadata()}
 	d.Data = DataBody{
 		Entities: orEmpty(a.c.entities), Relationships: orEmpty(a.c.relations),
 		Chunks: make([]DataChunk, len(a.c.chunks)), References: orEmpty(a.c.references),
@@ -49,10 +48,25 @@ func (r *Reader) QueryData(ctx context.Context, q Query) (*Data, error) {
 	for i, c := range a.c.chunks {
 		d.Data.Chunks[i] = DataChunk{
 			ReferenceID: a.c.refOf[c.docID], Content: c.Text, FilePath: c.filePath, ChunkID: chunkID(c.docID, c.ord), DocID: c.docID,
-			Start: c.Start, End: c.End, Page: c.Page, Heading: c.Heading, Score: c.score, Via: c.via,
+			Start: c.Start, End: c.End, Page: c.Page, Heading: c.Heading, Score: c.score, RerankScore: c.reranked, Via: c.via,
 		}
 	}
 	return d, nil
+}
+
+func (a *asking) dataMetadata() DataMetadata {
+	return DataMetadata{
+		QueryMode: a.p.mode, Keywords: a.kw, RewrittenQuery: a.rewritten, Rerank: a.rerankedBy(), RerankFailed: a.rerankFailed,
+		ProcessingInfo: a.c.info, StagesMS: a.st, Tokens: a.tokens, Degraded: a.down,
+	}
+}
+
+// rerankedBy is the name of the reranker that the order of the chunks is from.
+func (a *asking) rerankedBy() string {
+	if !a.p.rerank || a.rerankFailed || a.p.mode == ModeBypass {
+		return ""
+	}
+	return a.r.eng.o.Reranker.Model()
 }
 
 func orEmpty[T any](l []T) []T {
@@ -72,6 +86,15 @@ type asking struct {
 	start time.Time
 	emit  func(Event) error
 	down  bool // a model was asked for and could not be reached
+
+	rewritten    string // the question that was searched for, when it is another one
+	rerankFailed bool
+	tokens       map[string]TokenCount
+
+	// Of an explanation alone.
+	trace    *trace
+	reranked map[string]ItemStage // by chunk id
+	cut      map[string]string    // what cut a chunk, by its id
 }
 
 func (r *Reader) begin(q Query, emit func(Event) error) (*asking, error) {
@@ -79,7 +102,34 @@ func (r *Reader) begin(q Query, emit func(Event) error) (*asking, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.rerank = p.rerank && r.eng.o.Reranker != nil
+	if p.html && r.eng.o.HTML == nil {
+		return nil, badField("response_format", "html is not made by this server")
+	}
 	return &asking{r: r, p: p, st: stages{}, start: time.Now(), emit: emit}, nil
+}
+
+// count notes the tokens of a model call of a stage.
+func (a *asking) count(stage string, prompt, reply int) {
+	if prompt == 0 && reply == 0 {
+		return // the server does not tell
+	}
+	if a.tokens == nil {
+		a.tokens = map[string]TokenCount{}
+	}
+	t := a.tokens[stage]
+	a.tokens[stage] = TokenCount{t.Prompt + prompt, t.Reply + reply}
+}
+
+// cutBy notes what cut a chunk.
+func (a *asking) cutBy(c *foundChunk, by string) {
+	if a.trace == nil {
+		return
+	}
+	if a.cut == nil {
+		a.cut = map[string]string{}
+	}
+	a.cut[c.id()] = by
 }
 
 func (a *asking) progress(stage string) error {
@@ -93,6 +143,9 @@ func (a *asking) progress(stage string) error {
 func (a *asking) retrieve(ctx context.Context) error {
 	local, global, _, _ := a.p.wants()
 	if err := a.progress("extracting_keywords"); err != nil {
+		return err
+	}
+	if err := a.standalone(ctx); err != nil {
 		return err
 	}
 	t := time.Now()
@@ -112,12 +165,24 @@ func (a *asking) retrieve(ctx context.Context) error {
 	if err := a.progress("retrieving_chunks"); err != nil {
 		return err
 	}
-	ev, err := a.r.retrieve(ctx, a.p, &a.kw, vec, a.st)
+	p := a.p
+	if p.rerank { // the reranker chooses among more
+		wide := *p
+		wide.chunkTopK = max(p.chunkTopK, a.r.eng.o.RerankChunks)
+		p = &wide
+	}
+	ev, err := a.r.retrieve(ctx, p, &a.kw, vec, a.st, a.trace)
 	if err != nil {
+		return err
+	}
+	if ev.chunks, err = a.rerank(ctx, ev.chunks); err != nil {
 		return err
 	}
 	t = time.Now()
 	a.c = a.p.cite(ev)
+	for i := len(a.c.chunks); i < len(ev.chunks); i++ {
+		a.cutBy(&ev.chunks[i], cutBudget)
+	}
 	a.st.since("cut", t)
 	return nil
 }
@@ -130,30 +195,30 @@ func (a *asking) keywords(ctx context.Context) (Keywords, error) {
 		return Keywords{High: orEmpty(a.p.HLKeywords), Low: orEmpty(a.p.LLKeywords)}, nil
 	}
 	e := a.r.eng
-	if e.o.Chatter == nil {
+	if e.o.Chatter == nil || e.o.NoKeywordCall {
 		return Keywords{}, nil
 	}
-	if kw, ok := e.keywordCache.get(a.p.Query.Query); ok {
-		return kw, nil
+	key := keyOfAll("keywords", a.r.space, [2]string{e.o.Chatter.Model(), a.p.asked})
+	if b, ok := e.memory.get(key); ok {
+		var kw Keywords
+		return kw, json.Unmarshal(b, &kw)
 	}
 	var reply ChatReply
 	err := e.model(ctx, forQuery, func() (err error) {
-		reply, err = e.o.Chatter.Chat(ctx, keywordRequest(a.p.Query.Query), nil)
+		reply, err = e.o.Chatter.Chat(ctx, keywordRequest(a.p.asked), nil)
 		return err
 	})
 	if err != nil {
-		if ctx.Err() != nil {
-			return Keywords{}, ctx.Err()
-		}
-		a.down = a.down || modelAway(err)
-		e.o.Logger.Warn("keyword step by rules", "error", err)
-		return Keywords{}, nil
+		return Keywords{}, a.without(ctx, "keyword step by rules", err)
 	}
+	a.count("keywords", reply.PromptTokens, reply.ReplyTokens)
 	kw, ok := parseKeywords(reply.Text)
 	if !ok {
 		return Keywords{}, nil
 	}
-	e.keywordCache.put(a.p.Query.Query, kw)
+	if b, err := json.Marshal(kw); err == nil {
+		e.memory.put(key, b)
+	}
 	return kw, nil
 }
 
@@ -170,15 +235,15 @@ func (a *asking) vectors(ctx context.Context) (v searchVectors, _ error) {
 		}
 	}
 	if chunks || local || global {
-		want(a.p.Query.Query, &v.query)
+		want(a.p.asked, &v.query)
 	}
 	if !e.o.Embedder.Pure() { // profiles have vectors of their own
 		// Keywords by rules come too late for this call; the question stands in.
 		if local {
-			want(joinWords(a.kw.Low, a.p.Query.Query), &v.low)
+			want(joinWords(a.kw.Low, a.p.asked), &v.low)
 		}
 		if global {
-			want(joinWords(a.kw.High, a.p.Query.Query), &v.high)
+			want(joinWords(a.kw.High, a.p.asked), &v.high)
 		}
 	}
 	if len(texts) == 0 {
@@ -211,12 +276,21 @@ func (r *Reader) ask(ctx context.Context, q Query, emit func(Event) error) (*Ans
 	if a.p.mode == ModeBypass && r.eng.o.Chatter == nil {
 		return nil, ErrNoModel
 	}
+	ans, err := a.recalled(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if ans != nil {
+		a.st.since("memory", a.start)
+		ans.Metadata.StagesMS, ans.Metadata.ProcessingTimeMS = a.st, millis(a.start)
+		return ans, a.sendWhole(ans)
+	}
 	if a.p.mode != ModeBypass {
 		if err := a.retrieve(ctx); err != nil {
 			return nil, err
 		}
 	}
-	ans := &Answer{References: []Reference{}, LLM: "none"}
+	ans = &Answer{References: []Reference{}, LLM: "none"}
 	if a.p.references {
 		ans.References = orEmpty(a.c.references)
 	}
@@ -229,16 +303,34 @@ func (r *Reader) ask(ctx context.Context, q Query, emit func(Event) error) (*Ans
 		return nil, err
 	}
 	ans.Degraded = a.down
-	ans.Metadata = AnswerMetadata{
-		Mode: a.p.mode, TopK: a.p.topK, ChunkTopK: a.p.chunkTopK,
-		Keywords: Keywords{High: orEmpty(a.kw.High), Low: orEmpty(a.kw.Low)}, Generation: a.c.gen, StagesMS: a.st,
-		ProcessingTimeMS: float64(time.Since(a.start).Microseconds()) / 1000,
-		PromptTokens:     ans.Metadata.PromptTokens, ReplyTokens: ans.Metadata.ReplyTokens,
-	}
+	m := &ans.Metadata
+	m.Mode, m.TopK, m.ChunkTopK, m.Generation = a.p.mode, a.p.topK, a.p.chunkTopK, a.c.gen
+	m.Keywords = Keywords{High: orEmpty(a.kw.High), Low: orEmpty(a.kw.Low)}
+	m.RewrittenQuery, m.Rerank, m.RerankFailed = a.rewritten, a.rerankedBy(), a.rerankFailed
+	m.StagesMS, m.Tokens, m.ProcessingTimeMS = a.st, a.tokens, millis(a.start)
+	a.keep(ans)
 	if emit != nil {
 		return ans, emit(Event{Done: true, LLM: ans.LLM, Degraded: ans.Degraded, Metadata: &ans.Metadata})
 	}
 	return ans, nil
+}
+
+func millis(since time.Time) float64 { return float64(time.Since(since).Microseconds()) / 1000 }
+
+// sendWhole streams an answer that is there already.
+func (a *asking) sendWhole(ans *Answer) error {
+	if a.emit == nil {
+		return nil
+	}
+	for _, e := range []Event{
+		{References: ans.References}, {Response: ans.Response},
+		{Done: true, LLM: ans.LLM, Degraded: ans.Degraded, Metadata: &ans.Metadata},
+	} {
+		if err := a.emit(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // write puts the text of the answer into ans, through emit when there is one.
@@ -248,18 +340,10 @@ func (a *asking) write(ctx context.Context, ans *Answer) error {
 		evidence = a.c.context()
 		prompt = buildPrompt(evidence, a.p.ResponseType, a.p.UserPrompt)
 	}
-	var onDelta func(string) error
-	streamed := false
-	if a.emit != nil {
-		onDelta = func(s string) error {
-			streamed = true
-			return a.emit(Event{Response: s})
-		}
-	}
 	whole := func(s string) error {
 		ans.Response = s
-		if onDelta != nil {
-			return onDelta(s)
+		if a.emit != nil {
+			return a.emit(Event{Response: s})
 		}
 		return nil
 	}
@@ -286,12 +370,24 @@ func (a *asking) write(ctx context.Context, ans *Answer) error {
 	e := a.r.eng
 	writer := e.o.Answerer
 	var reply AnswerReply
+	streamed := false
 	answer := func() (err error) {
-		reply, err = writer.Answer(ctx, req, onDelta)
+		if a.emit == nil || a.p.html { // HTML is made of the whole
+			reply, err = writer.Answer(ctx, req, nil)
+			return err
+		}
+		clean := newMarkdownFilter(func(s string) error {
+			streamed = true
+			return a.emit(Event{Response: s})
+		})
+		if reply, err = writer.Answer(ctx, req, clean.write); err == nil {
+			err = clean.close()
+		}
 		return err
 	}
 	var err error
 	if e.o.Chatter == nil {
+		req.Query = a.p.asked // it quotes what speaks to the question and knows no conversation
 		err = answer()
 	} else {
 		err = e.model(ctx, forQuery, answer)
@@ -301,13 +397,22 @@ func (a *asking) write(ctx context.Context, ans *Answer) error {
 		// error instead: what was streamed cannot be taken back.
 		a.down = true
 		e.o.Logger.Warn("extractive answer", "error", err)
-		writer = e.o.Fallback
+		writer, req.Query = e.o.Fallback, a.p.asked
 		err = answer()
 	}
 	if err != nil {
 		return err
 	}
-	ans.Response, ans.LLM = reply.Text, writer.Model()
-	ans.Metadata.PromptTokens, ans.Metadata.ReplyTokens = reply.PromptTokens, reply.ReplyTokens
-	return nil
+	a.count("answer", reply.PromptTokens, reply.ReplyTokens)
+	ans.Response, ans.LLM = cleanMarkdown(reply.Text), writer.Model()
+	m := &ans.Metadata
+	m.PromptTokens, m.ReplyTokens, m.CitationsDropped = reply.PromptTokens, reply.ReplyTokens, reply.CitationsDropped
+	if !a.p.html {
+		return nil
+	}
+	page, err := e.o.HTML(ans.Response)
+	if err != nil {
+		return fmt.Errorf("answer as HTML: %w", err)
+	}
+	return whole(page)
 }

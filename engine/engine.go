@@ -22,6 +22,18 @@ type Options struct {
 	Chatter   Chatter   // nil: no language model; keywords come from rules
 	// Fallback answers when Answerer's model is down. Required when Chatter is set.
 	Fallback Answerer
+	// Reranker orders the chunks that were found; nil: the order of the search.
+	Reranker       Reranker
+	MinRerankScore float64 // chunks below it are left out; 0: none
+	RerankChunks   int     // 200 chunks of a question are given to the reranker
+	RerankTokens   int     // 4096 tokens of a chunk are scored at once; of a longer one the best part counts
+	// HTML makes a page of an answer's Markdown, fit to be shown as it is; nil:
+	// answers are Markdown alone.
+	HTML func(markdown string) (string, error)
+	// NoKeywordCall leaves the keyword step to the rules even when there is a
+	// Chatter: one model call less before the search.
+	NoKeywordCall bool
+	ChunkPick     PickMethod // PickVector
 
 	ChunkTokens      int           // 1200
 	ChunkOverlap     int           // 100
@@ -41,7 +53,7 @@ type Options struct {
 	MaxOpen          int           // 100 open knowledge bases
 	MaxOpenBytes     int64         // 512 MiB of open knowledge bases
 	RelatedChunks    int           // 5: LightRAG's RELATED_CHUNK_NUMBER
-	KeywordCacheSize int           // 1000 questions
+	QueryCacheBytes  int64         // 64 MiB of keywords, rewritten questions and answers, for the whole server; negative: none
 	RelationGroups   *bool         // true: the table of relation words (English) is used in a question
 
 	Now func() time.Time // time.Now
@@ -51,11 +63,11 @@ type Options struct {
 // on them in the background, keeps the bases in use in memory and answers
 // questions. Safe for concurrent use.
 type Engine struct {
-	o            Options
-	queue        *queue // accepted work, see job.go
-	pool         *pool  // open knowledge bases, see pool.go
-	models       places // for model calls at once
-	keywordCache *keywordCache
+	o      Options
+	queue  *queue  // accepted work, see job.go
+	pool   *pool   // open knowledge bases, see pool.go
+	models places  // for model calls at once
+	memory *memory // of questions, see answercache.go
 
 	extracted, embedded atomic.Int64 // model calls of the work that were answered, see ingest.try
 }
@@ -66,13 +78,14 @@ func New(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine options: %w", err)
 	}
-	e := &Engine{o: o, models: places{free: o.ModelConcurrency}, keywordCache: newKeywordCache(o.KeywordCacheSize)}
+	e := &Engine{o: o, models: places{free: o.ModelConcurrency}, memory: newMemory(o.QueryCacheBytes)}
 	e.pool = newPool(e)
 	if e.queue, err = newQueue(e); err != nil {
 		return nil, fmt.Errorf("take up unfinished work: %w", err)
 	}
 	o.Store.OnKBGone(e.pool.forget)
 	o.Store.OnKBGone(e.queue.forget)
+	o.Store.OnKBGone(e.memory.forget)
 	e.queue.start()
 	return e, nil
 }
@@ -114,7 +127,7 @@ func (o Options) withDefaults() (Options, error) {
 		{&o.ChunkTokens, 1200}, {&o.MaxDocumentBytes, 50 << 20}, {&o.MaxTexts, 1000},
 		{&o.MaxMetadataBytes, 16 << 10}, {&o.MaxCallMetadata, 1 << 20}, {&o.MaxChunks, 200_000}, {&o.MaxPending, 100_000},
 		{&o.Workers, 8}, {&o.EmbedBatch, 64}, {&o.ModelConcurrency, 4}, {&o.ChunkAttempts, 4}, {&o.AwayAttempts, 20}, {&o.MaxOpen, 100},
-		{&o.RelatedChunks, 5}, {&o.KeywordCacheSize, 1000},
+		{&o.RelatedChunks, 5}, {&o.RerankChunks, 200}, {&o.RerankTokens, 4096},
 	} {
 		if *d.v < 0 {
 			return o, errors.New("a limit is negative")
@@ -134,6 +147,15 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.AnswerCacheBytes == 0 {
 		o.AnswerCacheBytes = 256 << 20
+	}
+	if o.QueryCacheBytes == 0 {
+		o.QueryCacheBytes = 64 << 20
+	}
+	if o.ChunkPick == "" {
+		o.ChunkPick = PickVector
+	}
+	if o.ChunkPick != PickVector && o.ChunkPick != PickWeight {
+		return o, fmt.Errorf("ChunkPick %q is neither VECTOR nor WEIGHT", o.ChunkPick)
 	}
 	if o.MaxOpenBytes == 0 {
 		o.MaxOpenBytes = 512 << 20

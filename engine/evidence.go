@@ -20,19 +20,14 @@ type cited struct {
 	evidence
 	references []Reference
 	refOf      map[string]string // document id -> reference id
-	// The entities and relations as lines of context.
-	entityLines, relationLines []string
 }
 
-// cite cuts the evidence to the token budgets of the plan, in LightRAG's order
-// (entities, relations, then chunks with what is left), and numbers the
-// references by the rank of their best passage. A document of which no chunk is
+// cite cuts the chunks to what the entities and relations, which are cut already,
+// leave of the total budget, as LightRAG does, and numbers the references by the
+// rank of their best passage. A document of which no chunk is
 // left is not cited.
 func (p *plan) cite(ev evidence) cited {
-	entityLines := fitTokens(linesOf(ev.entities, entityLine), p.entityTokens)
-	relationLines := fitTokens(linesOf(ev.relations, relationLine), p.relationTokens)
-	ev.entities, ev.relations = ev.entities[:len(entityLines)], ev.relations[:len(relationLines)]
-	ev.chunks = p.fitChunks(ev.chunks, entityLines, relationLines)
+	ev.chunks = p.fitChunks(ev.chunks, ev.entityLines, ev.relationLines)
 	if ev.info == nil {
 		ev.info = map[string]int{}
 	}
@@ -40,8 +35,8 @@ func (p *plan) cite(ev evidence) cited {
 	ev.info["relations_after_truncation"] = len(ev.relations)
 	ev.info["final_chunks_count"] = len(ev.chunks)
 
-	c := cited{evidence: ev, refOf: map[string]string{}, entityLines: entityLines, relationLines: relationLines}
-	wanted := contentStems(p.Query.Query)
+	c := cited{evidence: ev, refOf: map[string]string{}}
+	wanted := contentStems(p.asked)
 	for _, ch := range ev.chunks {
 		c.addReference(ch, wanted, p.IncludeChunkContent)
 	}

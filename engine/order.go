@@ -4,7 +4,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync"
 )
 
 // lessEntity and lessRelation order dense numbers by what they stand for.
@@ -78,36 +77,4 @@ func joinWords(words []string, def string) string {
 		return def
 	}
 	return strings.Join(words, ", ")
-}
-
-// keywordCache remembers the keywords a model gave for a question. They depend
-// on the question alone, not on the knowledge base. When it is full the oldest
-// goes. Safe for concurrent use.
-type keywordCache struct {
-	mu    sync.Mutex
-	max   int
-	of    map[string]Keywords
-	order []string
-}
-
-func newKeywordCache(n int) *keywordCache { return &keywordCache{max: n, of: map[string]Keywords{}} }
-
-func (c *keywordCache) get(query string) (Keywords, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	kw, ok := c.of[query]
-	return kw, ok
-}
-
-func (c *keywordCache) put(query string, kw Keywords) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.of[query]; !ok {
-		if len(c.order) == c.max {
-			delete(c.of, c.order[0])
-			c.order = c.order[1:]
-		}
-		c.order = append(c.order, query)
-	}
-	c.of[query] = kw
 }

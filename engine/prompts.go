@@ -24,6 +24,8 @@ const (
 	promptSummary     = "summary.v1"
 	promptKeywords    = "keywords.v1"
 	promptAnswer      = "answer.v1"
+	promptRewrite     = "rewrite.v1"
+	promptRerank      = "rerank.v1"
 )
 
 func promptText(name string) string {

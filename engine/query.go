@@ -14,6 +14,12 @@ const (
 	ModePPR    Mode = "ppr"
 )
 
+// The forms of an answer.
+const (
+	FormatMarkdown = "markdown" // with images and HTML made plain text
+	FormatHTML     = "html"     // of that Markdown, sanitised
+)
+
 // Query is a question with LightRAG's parameters (QueryParam, v1.5.7). A nil
 // pointer means the default given beside the field.
 type Query struct {
@@ -32,7 +38,8 @@ type Query struct {
 	LLKeywords          []string  `json:"ll_keywords,omitempty"`
 	History             []Message `json:"conversation_history,omitempty"` // at most 128 of 32,768 characters
 	UserPrompt          string    `json:"user_prompt,omitempty"`
-	EnableRerank        *bool     `json:"enable_rerank,omitempty"`      // no effect without a reranker
+	EnableRerank        *bool     `json:"enable_rerank,omitempty"`      // true; no effect without a reranker
+	ResponseFormat      string    `json:"response_format,omitempty"`    // markdown; or html, which is sent in one piece
 	IncludeReferences   *bool     `json:"include_references,omitempty"` // true
 	IncludeChunkContent bool      `json:"include_chunk_content,omitempty"`
 	IncludeProgress     bool      `json:"include_progress,omitempty"`
@@ -59,6 +66,21 @@ type AnswerMetadata struct {
 	PromptTokens     int                `json:"prompt_tokens,omitempty"`
 	ReplyTokens      int                `json:"reply_tokens,omitempty"`
 	Generation       uint64             `json:"generation"`
+	// RewrittenQuery is what was searched for when that is not the question itself.
+	RewrittenQuery string `json:"rewritten_query,omitempty"`
+	Rerank         string `json:"rerank,omitempty"`        // the reranker that ordered the chunks
+	RerankFailed   bool   `json:"rerank_failed,omitempty"` // it was asked and the order is the search's
+	// Tokens are those of the model calls by stage: rewrite, keywords, rerank,
+	// answer. A stage whose server does not tell is left out.
+	Tokens           map[string]TokenCount `json:"tokens,omitempty"`
+	CitationsDropped int                   `json:"citations_dropped,omitempty"` // ids the model cited that are not in the context
+	Cached           bool                  `json:"cached,omitempty"`            // remembered: the same was asked of the same documents
+}
+
+// TokenCount is what model calls read and wrote.
+type TokenCount struct {
+	Prompt int `json:"prompt"`
+	Reply  int `json:"reply"`
 }
 
 // Keywords are the two levels of LightRAG's keyword step.
@@ -166,15 +188,21 @@ type DataChunk struct {
 	Page        int      `json:"page,omitempty"`
 	Heading     []string `json:"headings,omitempty"`
 	Score       float64  `json:"score"`
+	RerankScore *float64 `json:"rerank_score,omitempty"`
 	Via         string   `json:"via,omitempty"`
 }
 
 // DataMetadata says how the data was found.
 type DataMetadata struct {
-	QueryMode      Mode               `json:"query_mode"`
-	Keywords       Keywords           `json:"keywords"`
-	ProcessingInfo map[string]int     `json:"processing_info"`
-	StagesMS       map[string]float64 `json:"stages_ms"`
+	QueryMode      Mode                  `json:"query_mode"`
+	Keywords       Keywords              `json:"keywords"`
+	RewrittenQuery string                `json:"rewritten_query,omitempty"`
+	Rerank         string                `json:"rerank,omitempty"`
+	RerankFailed   bool                  `json:"rerank_failed,omitempty"`
+	Degraded       bool                  `json:"degraded,omitempty"`
+	ProcessingInfo map[string]int        `json:"processing_info"`
+	StagesMS       map[string]float64    `json:"stages_ms"`
+	Tokens         map[string]TokenCount `json:"tokens,omitempty"`
 }
 
 // GraphRequest asks for the neighbourhood of a label; "*" or "" starts at the

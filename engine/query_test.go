@@ -376,7 +376,7 @@ func TestQuery_ModelsDown(t *testing.T) {
 		}
 		return "By the model [1].", nil
 	}}
-	v := library(t, engine.Options{Embedder: served{emb}, Chatter: chat, Answerer: chatAnswerer{chat}})
+	v := library(t, engine.Options{Embedder: served{emb}, Chatter: chat, Answerer: chatAnswerer{chat}, QueryCacheBytes: -1})
 	kb := v.KB("k")
 	q := engine.Query{Query: "Who wrote letters to Babbage3?"}
 	a, err := kb.Query(ctx, q)

@@ -47,7 +47,8 @@ type plan struct {
 	mode                                      Mode
 	topK, chunkTopK                           int
 	entityTokens, relationTokens, totalTokens int
-	references                                bool
+	references, rerank, html                  bool
+	asked                                     string // what is searched for: the question, or what it was rewritten to
 }
 
 // wants says which channels a mode uses.
@@ -72,20 +73,26 @@ func (p *plan) wants() (local, global, chunks, walk bool) {
 // evidence is what retrieval found, as text: nothing in it points into the
 // knowledge base any more.
 type evidence struct {
-	entities  []DataEntity
+	entities  []DataEntity // cut to their budgets, as the relations are
 	relations []DataRelation
 	chunks    []foundChunk
 	info      map[string]int
 	gen       uint64
+	trace     *traced // of an explanation alone
+	// The entities and relations as lines of context.
+	entityLines, relationLines []string
 }
 
 type foundChunk struct {
 	docID, filePath, title string
 	chunkRecord
-	ord   uint32
-	score float64
-	via   string
+	ord      uint32
+	score    float64
+	via      string
+	reranked *float64 // the reranker's score, nil without one
 }
+
+func (c *foundChunk) id() string { return chunkID(c.docID, c.ord) }
 
 // searchVectors are the embedded texts of a query; nil where none is needed.
 type searchVectors struct{ query, low, high []float32 }
@@ -100,7 +107,7 @@ func (s stages) since(name string, t time.Time) {
 // retrieve runs the search of a plan. The base is pinned and locked for reading
 // only inside; vectors and keywords were made before. Keywords that are still
 // empty are made by the rules here, since those ask what the base knows.
-func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec searchVectors, st stages) (ev evidence, err error) {
+func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec searchVectors, st stages, tr *trace) (ev evidence, err error) {
 	err = r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
 		t := time.Now()
 		if err := r.eng.checkLength(res, vec); err != nil {
@@ -110,7 +117,7 @@ func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec search
 		if err != nil {
 			return err
 		}
-		s := &search{eng: r.eng, r: v, p: p, vec: vec, q: v.seen.parse(p.Query.Query, *r.eng.o.RelationGroups)}
+		s := &search{eng: r.eng, r: v, p: p, vec: vec, q: v.seen.parse(p.asked, *r.eng.o.RelationGroups), trace: tr}
 		if len(kw.High) == 0 && len(kw.Low) == 0 {
 			*kw = s.q.keywords()
 		}
@@ -122,6 +129,9 @@ func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec search
 		t = time.Now()
 		ev, err = s.read(tx)
 		ev.gen = res.gen
+		if err == nil {
+			ev.trace = tr.resolve(s)
+		}
 		st.since("read", t)
 		return err
 	})
@@ -156,6 +166,8 @@ type search struct {
 	relations []scored
 	chunks    []scored // with Via where the walk led
 	info      map[string]int
+	found     evidence // what of it is text already
+	trace     *trace
 }
 
 func (s *search) pure() bool { return s.eng.o.Embedder.Pure() }
@@ -165,6 +177,7 @@ func (s *search) run(tx *tenancy.Tx) error {
 	var walked []scored
 	if walk || local && s.pure() {
 		walked = s.r.seen.walk(s.q, max(s.p.chunkTopK, channelDepth), nil, s.r.less)
+		s.trace.chunk("walk", walked)
 	}
 	var localE, globalE, localR, globalR []scored
 	if local {
@@ -173,6 +186,8 @@ func (s *search) run(tx *tenancy.Tx) error {
 			return err
 		}
 		localR = s.edgesOf(localE)
+		s.trace.entity("local", localE)
+		s.trace.relation("edges", localR)
 	}
 	if global {
 		var err error
@@ -180,10 +195,17 @@ func (s *search) run(tx *tenancy.Tx) error {
 			return err
 		}
 		globalE = s.endsOf(globalR)
+		s.trace.relation("global", globalR)
+		s.trace.entity("relation_ends", globalE)
 	}
 	s.entities = mergeScored(localE, globalE)
 	s.relations = mergeScored(localR, globalR)
 	s.info = map[string]int{"total_entities_found": len(s.entities), "total_relations_found": len(s.relations)}
+	s.trace.entity("merged", s.entities)
+	s.trace.relation("merged", s.relations)
+	if err := s.foldItems(tx, walked); err != nil {
+		return err
+	}
 
 	switch s.p.mode {
 	case ModePPR:
@@ -209,6 +231,7 @@ func (s *search) run(tx *tenancy.Tx) error {
 		}
 	}
 	s.info["merged_chunks_count"] = len(s.chunks)
+	s.trace.chunk("merged", s.chunks)
 	s.chunks = firstN(s.chunks, s.p.chunkTopK)
 	return nil
 }
@@ -241,24 +264,32 @@ func (s *search) chunkChannels(keep func(uint32) bool) ([]channel, error) {
 	if s.pure() {
 		lw, vw = pureLexicalWeight, pureVectorWeight
 	}
-	c := []channel{{idsOf(s.r.seen.bm25(s.q, depth, keep, s.r.less)), lw}}
+	words := s.r.seen.bm25(s.q, depth, keep, s.r.less)
+	if keep == nil {
+		s.trace.chunk("lexical", words)
+	}
+	c := []channel{{idsOf(words), lw}}
 	if s.vec.query == nil || s.r.index.Chunks == nil || s.r.index.Chunks.Len() == 0 {
 		return c, nil
 	}
-	if keep == nil {
+	whole := keep == nil
+	if whole {
 		keep = s.r.keep()
 	}
 	hits, err := s.r.index.Chunks.Search(s.vec.query, depth, keep, s.r.less)
 	if err != nil {
 		return nil, fmt.Errorf("search chunks: %w", err)
 	}
-	ids := make([]uint32, 0, len(hits))
+	near := make([]scored, 0, len(hits))
 	for _, h := range hits {
 		if h.Score >= minCosine || s.pure() {
-			ids = append(ids, h.ID)
+			near = append(near, scored{ID: h.ID, Score: float64(h.Score)})
 		}
 	}
-	return append(c, channel{ids, vw}), nil
+	if whole {
+		s.trace.chunk("vector", near)
+	}
+	return append(c, channel{idsOf(near), vw}), nil
 }
 
 // mix fuses the walk with every other way to a chunk.
@@ -321,6 +352,7 @@ func (s *search) findEntities(walked []scored) ([]scored, error) {
 		}
 	}
 	words := bestScored(sum, s.p.topK, s.r.lessEntity)
+	s.trace.entity("words", words)
 	if s.vec.low == nil || s.r.index.Entities == nil || s.r.index.Entities.Len() == 0 {
 		return words, nil
 	}
@@ -328,13 +360,14 @@ func (s *search) findEntities(walked []scored) ([]scored, error) {
 	if err != nil {
 		return nil, fmt.Errorf("search entities: %w", err)
 	}
-	var dense []uint32
+	var near []scored
 	for _, h := range hits {
 		if h.Score >= minCosine {
-			dense = append(dense, h.ID)
+			near = append(near, scored{ID: h.ID, Score: float64(h.Score)})
 		}
 	}
-	return firstN(fuse([]channel{{idsOf(words), modelLexicalWeight}, {dense, modelVectorWeight}}, s.r.lessEntity), s.p.topK), nil
+	s.trace.entity("vector", near)
+	return firstN(fuse([]channel{{idsOf(words), modelLexicalWeight}, {idsOf(near), modelVectorWeight}}, s.r.lessEntity), s.p.topK), nil
 }
 
 // lowKeys are the name keys of the low-level keywords and of the question's names.
@@ -442,42 +475,10 @@ func (s *search) endsOf(relations []scored) []scored {
 	return firstN(out, s.p.topK)
 }
 
-// chunksOfItems are the chunks behind the entities and relations that were
-// found: those most items mention, cut to half of RelatedChunks an item by
-// their closeness to the question (LightRAG's VECTOR pick), the two lists
-// taken in turn.
-func (s *search) chunksOfItems() ([]uint32, error) {
-	pick := func(items []scored, chunks func(uint32) []uint32) ([]uint32, error) {
-		if len(items) == 0 {
-			return nil, nil
-		}
-		candidates := newBits(len(s.r.chunks))
-		for _, it := range items {
-			for _, c := range s.r.inSight(chunks(it.ID)) {
-				candidates.set(c)
-			}
-		}
-		n := max(1, s.eng.o.RelatedChunks*len(items)/2)
-		ch, err := s.chunkChannels(candidates.has)
-		if err != nil {
-			return nil, err
-		}
-		return firstN(idsOf(fuse(ch, s.r.less)), n), nil
-	}
-	byEntity, err := pick(s.entities, func(e uint32) []uint32 { return s.r.entities[e].chunks })
-	if err != nil {
-		return nil, err
-	}
-	byRelation, err := pick(s.relations, func(rel uint32) []uint32 { return s.r.relations[rel].chunks })
-	if err != nil {
-		return nil, err
-	}
-	return roundRobin(byEntity, byRelation), nil
-}
-
 // read turns what was found into text through the snapshot of the search.
 func (s *search) read(tx *tenancy.Tx) (evidence, error) {
-	ev := evidence{info: s.info}
+	ev := s.found
+	ev.info = s.info
 	for _, x := range s.chunks {
 		c := &s.r.chunks[x.ID]
 		b, err := tx.Get(kindChunk, c.doc.key(c.ord))
@@ -495,21 +496,6 @@ func (s *search) read(tx *tenancy.Tx) (evidence, error) {
 			docID: c.doc.id, filePath: c.doc.filePath, title: c.doc.title,
 			chunkRecord: rec, ord: c.ord, score: x.Score, via: x.Via,
 		})
-	}
-	f := newFolder(s.r, tx, idsOf(s.chunks))
-	for _, x := range s.entities {
-		d, err := f.dataEntity(x)
-		if err != nil {
-			return ev, err
-		}
-		ev.entities = append(ev.entities, d)
-	}
-	for _, x := range s.relations {
-		d, err := f.dataRelation(x)
-		if err != nil {
-			return ev, err
-		}
-		ev.relations = append(ev.relations, d)
 	}
 	return ev, nil
 }

@@ -25,7 +25,12 @@ var modes = []Mode{ModeLocal, ModeGlobal, ModeHybrid, ModeNaive, ModeMix, ModePP
 // plan checks a query and fills in its defaults. Nothing is clamped: a value
 // out of range is an error that names the field and the range.
 func (q Query) plan() (*plan, error) {
-	p := &plan{Query: q, mode: q.Mode, references: q.IncludeReferences == nil || *q.IncludeReferences}
+	p := &plan{
+		Query: q, mode: q.Mode,
+		references: q.IncludeReferences == nil || *q.IncludeReferences,
+		rerank:     q.EnableRerank == nil || *q.EnableRerank,
+		html:       q.ResponseFormat == FormatHTML,
+	}
 	if p.mode == "" {
 		p.mode = ModeMix
 	}
@@ -39,6 +44,10 @@ func (q Query) plan() (*plan, error) {
 	p.Query.Query = strings.TrimSpace(q.Query)
 	if n := utf8.RuneCountInString(p.Query.Query); n < minQueryChars || n > maxQueryChars {
 		return nil, badField("query", fmt.Sprintf("has %d characters; %d to %d are allowed", n, minQueryChars, maxQueryChars))
+	}
+	p.asked = p.Query.Query
+	if q.ResponseFormat != "" && q.ResponseFormat != FormatMarkdown && !p.html {
+		return nil, badField("response_format", fmt.Sprintf("%q is neither markdown nor html", q.ResponseFormat))
 	}
 	for _, x := range []struct {
 		field    string

@@ -11,5 +11,8 @@
 // booleans are lines where they are members of an object and so have a name of
 // their own, and are left out of arrays, where they are mostly vectors.
 //
+// The way back is here too, since it is the same library: HTML makes an answer's
+// Markdown a piece of a page in which nothing is fetched or run.
+//
 // Start in parse.go.
 package parse
