@@ -29,7 +29,9 @@
 // relations), folds contributions into profiles (profile.go), cuts to the token
 // budgets and numbers the references (evidence.go), and lets an Answerer write,
 // whose citations of anything else are dropped (citations.go).
-// graphview.go shows the graph. Profiles get vectors of their own where the
+// graphview.go shows the graph; what people say of it themselves is in edit.go,
+// alias.go (merges and renames) and customkg.go, its records in edit_records.go and
+// its part in the copy in edit_resident.go; suggest.go finds names that may be one. Profiles get vectors of their own where the
 // embedder is a model (profiles.go).
 //
 // # Text
