@@ -114,6 +114,15 @@ func TestServe_OneFolderOneServer(t *testing.T) {
 	require.ErrorContains(t, err, "another process")
 	require.ErrorContains(t, err, "stop that server first")
 	require.NotContains(t, err.Error(), "backup", "nothing is damaged")
+	files, err := os.ReadDir(dir) // a folder that was there before, open to all
+	require.NoError(t, err)
+	for _, f := range files {
+		info, err := f.Info()
+		require.NoError(t, err)
+		if runtime.GOOS != "windows" {
+			require.Zero(t, info.Mode().Perm()&0o077, "%s is for its owner alone", f.Name())
+		}
+	}
 	require.NoError(t, s.Stop())
 
 	s, err = bench.StartServer(ctx, bin, dir, "--rotate-secret")
