@@ -49,6 +49,15 @@ func (v *values) models() func() (models, error) {
 	timeout := v.seconds("LLM_TIMEOUT", 1, 86_400)
 	numCtx := int(v.number("OLLAMA_LLM_NUM_CTX", 512, 1<<21))
 	embedCtx := int(v.number("OLLAMA_EMBEDDING_NUM_CTX", 128, 1<<21))
+	window := int(v.number("LLM_CONTEXT_TOKENS", 0, 1<<22))
+	if chat == "ollama" {
+		window = numCtx
+	}
+	extraction := engine.ExtractOptions{
+		Language: v.str("SUMMARY_LANGUAGE"), Types: v.list("ENTITY_TYPES"),
+		Format:   v.oneOf("EXTRACT_FORMAT", engine.FormatAuto, engine.FormatJSON, engine.FormatRows),
+		Gleaning: int(v.number("MAX_GLEANING", 0, engine.MaxGleaning)),
+	}
 	dim := int(v.number("EMBEDDING_DIM", 0, 16_384))
 	if chat != "builtin" && v.str("LLM_MODEL") == "" {
 		v.bad("LLM_MODEL", "is needed with LLM_BINDING=%s", chat)
@@ -76,7 +85,7 @@ func (v *values) models() func() (models, error) {
 	chatEnd := endpoint{chat, chatHost, v.str("LLM_BINDING_API_KEY"), timeout}
 	embedEnd := endpoint{embed, embedHost, embedKey, timeout}
 	return func() (m models, err error) {
-		if m.chatter, err = chatEnd.chatter(v.str("LLM_MODEL"), numCtx); err != nil {
+		if m.chatter, err = chatEnd.chatter(v.str("LLM_MODEL"), window); err != nil {
 			return m, fmt.Errorf("LLM_BINDING %s: %w", chat, err)
 		}
 		if m.embedder, err = embedEnd.embedder(v.str("EMBEDDING_MODEL"), embedCtx, dim, batch); err != nil {
@@ -86,7 +95,7 @@ func (v *values) models() func() (models, error) {
 			m.extractor, m.answerer = builtin.Extractor(builtin.Options{}), builtin.Answerer()
 			return m, nil
 		}
-		m.extractor = engine.ModelExtractor(m.chatter, engine.ExtractOptions{Language: v.str("SUMMARY_LANGUAGE"), Types: v.list("ENTITY_TYPES")})
+		m.extractor = engine.ModelExtractor(m.chatter, extraction)
 		m.answerer = engine.ModelAnswerer(m.chatter, engine.AnswerOptions{})
 		return m, nil
 	}
@@ -109,7 +118,7 @@ func (e endpoint) chatter(model string, contextTokens int) (engine.Chatter, erro
 		}
 		return c.Chatter(), nil
 	case "openai":
-		c, err := openai.New(openai.Options{URL: e.url, APIKey: e.key, ChatModel: model, Remote: remote})
+		c, err := openai.New(openai.Options{URL: e.url, APIKey: e.key, ChatModel: model, ContextTokens: contextTokens, Remote: remote})
 		if err != nil {
 			return nil, err
 		}
