@@ -2,10 +2,16 @@ package engine_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"alcove/engine"
 	"alcove/engine/enginetest"
 	"alcove/tenancy"
 )
@@ -18,4 +24,114 @@ func configure(t *testing.T, v *enginetest.Env, kb, config string) {
 	require.NoError(t, json.Unmarshal([]byte(config), &c))
 	_, err := v.Store.UpdateKB(ctx, v.Admin, enginetest.Tenant, kb, tenancy.KBUpdate{Config: &c})
 	require.NoError(t, err)
+}
+
+// spoken is a chat model that remembers what it was asked and finds Ada everywhere.
+func spoken() (*enginetest.Chatter, *[]engine.ChatRequest) {
+	asked := &[]engine.ChatRequest{}
+	return &enginetest.Chatter{Reply: func(r engine.ChatRequest) (string, error) {
+		*asked = append(*asked, r)
+		if len(r.Messages) > 1 {
+			return "entity<|#|>Found later<|#|>Person<|#|>Was missed.", nil
+		}
+		return "entity<|#|>Ada<|#|>Person<|#|>She wrote.", nil
+	}}, asked
+}
+
+// A knowledge base's own language, types, gleaning, chunk size and prompts go
+// before the server's, for it alone, from its next document on; what was read
+// under other settings is read again when its document changes and not before.
+func TestSettings_OfAKnowledgeBase(t *testing.T) {
+	chat, asked := spoken()
+	o := engine.Options{
+		Extractor:   engine.ModelExtractor(chat, engine.ExtractOptions{Language: "Dutch", Types: []string{"Thing"}, Format: engine.FormatRows}),
+		ChunkTokens: 1000, ModelConcurrency: 1, Workers: 1,
+	}
+	v := enginetest.New(t, o)
+	take := func() []engine.ChatRequest {
+		v.Wait()
+		a := *asked
+		*asked = nil
+		return a
+	}
+	text := long("Part", 12)
+	v.Add("plain", "d", text)
+	a := take()
+	require.Len(t, a, 1)
+	require.Contains(t, a[0].System, "Dutch")
+	require.Contains(t, a[0].System, "Thing.")
+
+	configure(t, v, "own", `{"language":"German","entity_types":["Ship","Port"],"gleaning":1,"chunk_size":50}`)
+	v.Add("own", "d", text)
+	a = take()
+	chunks := document(t, v, "own", "d").ChunksCount
+	require.Greater(t, chunks, 2)
+	require.Len(t, a, 2*chunks)
+	require.Contains(t, a[0].System, "German")
+	require.Contains(t, a[0].System, "Ship, Port")
+	require.Len(t, a[1].Messages, 3)
+	require.Contains(t, a[1].Messages[2].Content, "German")
+	require.Contains(t, v.Dump("own"), `entity "Found later"`)
+	v.Add("plain", "e", "Another text.")
+	a = take()
+	require.Contains(t, a[0].System, "Dutch", "of its own base only")
+
+	// The same settings, another chunk: what is known is not asked again.
+	text = strings.Replace(text, "Part11", "Other11", 1)
+	_, err := v.KB("own").Update(ctx, "d", engine.DocumentInput{Content: []byte(text)})
+	require.NoError(t, err)
+	require.Len(t, take(), 2)
+	// Other settings: nothing is asked until the document changes, then all of it.
+	for i, config := range []string{
+		`{"language":"French"}`, `{"entity_types":["Ship"]}`, `{"gleaning":0}`,
+		`{"prompts":{"extract_user":"Take this apart in {language}: {fence}\n{text}\n{fence}"}}`,
+		`{"prompts":{"extract_rows":"Only {types}, as rows."}}`, `{"prompts":{}}`, `{"language":"","entity_types":[]}`,
+	} {
+		configure(t, v, "own", config)
+		require.Empty(t, take())
+		text = strings.Replace(text, fmt.Sprintf("Part%d ", i), fmt.Sprintf("New%d ", i), 1)
+		_, err := v.KB("own").Update(ctx, "d", engine.DocumentInput{Content: []byte(text)})
+		require.NoError(t, err)
+		a = take()
+		if config == `{"gleaning":0}` {
+			require.Len(t, a, 1, "the first answers are in the store")
+			continue
+		}
+		require.GreaterOrEqual(t, len(a), chunks, config)
+		switch {
+		case strings.Contains(config, "extract_user"):
+			require.True(t, strings.HasPrefix(a[0].Messages[0].Content, "Take this apart in French: ```\n"), a[0].Messages[0].Content)
+		case strings.Contains(config, "extract_rows"):
+			require.Equal(t, "Only Ship, as rows.", a[0].System)
+		}
+	}
+	require.Contains(t, a[0].System, "Dutch", "the server's again")
+	require.Contains(t, a[0].System, "Thing.")
+}
+
+// Every prompt that can be replaced is one that is compiled in, and holds what a
+// replacement must and no placeholder that one may not.
+func TestSettings_PromptsAreThere(t *testing.T) {
+	files, err := fs.Glob(os.DirFS("prompts"), "*.txt")
+	require.NoError(t, err)
+	replaceable := 0
+	for _, f := range files {
+		name, _, _ := strings.Cut(f, ".")
+		may, must, ok := tenancy.PromptPlaceholders(name)
+		if !ok {
+			continue
+		}
+		replaceable++
+		b, err := os.ReadFile("prompts/" + f)
+		require.NoError(t, err)
+		v := enginetest.New(t, engine.Options{})
+		configure(t, v, "k", fmt.Sprintf(`{"prompts":{%q:%q}}`, name, b)) // is taken as it is
+		for _, p := range must {
+			require.Contains(t, string(b), "{"+p+"}", f)
+			require.True(t, slices.Contains(may, p))
+		}
+	}
+	require.Equal(t, 5, replaceable)
+	_, _, ok := tenancy.PromptPlaceholders("extract_rows.v1")
+	require.False(t, ok)
 }
