@@ -22,10 +22,11 @@ import (
 // takes its effect away.
 
 const (
-	// maxAliases and maxEdits bound what one knowledge base keeps of each: all of
-	// them are read again when one changes.
-	maxAliases = 10_000
-	maxEdits   = 10_000
+	// maxAliases, maxEdits and maxHandBytes bound what one knowledge base keeps of
+	// them: all are read again when one changes.
+	maxAliases   = 10_000
+	maxEdits     = 10_000
+	maxHandBytes = 16 << 20
 	// handMark stands in the list of changes where a document's key stands
 	// otherwise: aliases or edits changed.
 	maxWeight = 1e9
@@ -136,12 +137,13 @@ type byHand struct {
 	entities map[string]*editRecord  // by identity, as written
 	pairs    map[pair]*editRecord    // by the identities as written
 	cut      bool                    // some pair is deleted
+	bytes    int64                   // of the records
 
 	root map[string]string // identity of an alias -> what it stands for in the end
 	// What holds for what is in the graph in the end: by root, deleted ones left out.
 	entity   map[string]*editRecord
 	relation map[pair]*editRecord
-	keys     map[string][]string // key that retrieval knows an alias under -> roots, sorted
+	keys     map[string][]string // key that retrieval knows a name of several under -> roots, sorted
 	names    map[string][]string // root -> identities of its aliases, sorted
 	spelled  map[string]string   // identity -> as people wrote it; the smallest of several
 	renamed  map[string]string   // root -> the name it was given last in its chain
@@ -161,6 +163,7 @@ func mustHand() *byHand {
 func readHand(tx *tenancy.Tx) (*byHand, error) {
 	var aliases []*aliasRecord
 	var edits []*editRecord
+	size := int64(0)
 	err := tx.Scan(kindAlias, tenancy.Scan{}, func(rest, value []byte) error {
 		a := new(aliasRecord)
 		if err := unmarshalRecord("alias", value, a); err != nil {
@@ -170,6 +173,7 @@ func readHand(tx *tenancy.Tx) (*byHand, error) {
 			return fmt.Errorf("%w: the record of alias %q lies under %x", ErrDamaged, a.Name, rest)
 		}
 		aliases = append(aliases, a)
+		size += int64(len(value))
 		return nil
 	})
 	if err != nil {
@@ -184,6 +188,7 @@ func readHand(tx *tenancy.Tx) (*byHand, error) {
 			return fmt.Errorf("%w: the edit of %q lies under %x", ErrDamaged, e.Name, rest)
 		}
 		edits = append(edits, e)
+		size += int64(len(value))
 		return nil
 	})
 	if err != nil {
@@ -192,7 +197,11 @@ func readHand(tx *tenancy.Tx) (*byHand, error) {
 	if len(aliases)+len(edits) == 0 {
 		return noHand, nil
 	}
-	return newHand(aliases, edits)
+	h, err := newHand(aliases, edits)
+	if err == nil {
+		h.bytes = size
+	}
+	return h, err
 }
 
 // newHand takes records apart. A chain of aliases that does not end is ErrDamaged.
@@ -224,6 +233,11 @@ func newHand(aliases []*aliasRecord, edits []*editRecord) (*byHand, error) {
 		h.root[id] = root
 		h.names[root] = append(h.names[root], id)
 		if key := nameKey(id); key != "" && !slices.Contains(h.keys[key], root) {
+			h.keys[key] = append(h.keys[key], root)
+		}
+	}
+	for root := range h.names {
+		if key := nameKey(root); key != "" && !slices.Contains(h.keys[key], root) {
 			h.keys[key] = append(h.keys[key], root)
 		}
 	}
@@ -395,12 +409,28 @@ func (c *change) putAlias(a *aliasRecord) error {
 	if c.st.Aliases++; c.st.Aliases > maxAliases {
 		return badField("entities_to_change", fmt.Sprintf("would be more than %d other names in this knowledge base", maxAliases))
 	}
-	return c.tx.Set(kindAlias, aliasKey(EntityID(a.Name)), marshalRecord(a))
+	return c.setHand("entities_to_change", kindAlias, aliasKey(EntityID(a.Name)), marshalRecord(a))
+}
+
+// setHand writes a record, or takes one away that is to be nil, and keeps account.
+func (c *change) setHand(field string, kind byte, key, value []byte) error {
+	old, err := c.tx.Get(kind, key)
+	if err != nil && !errors.Is(err, tenancy.ErrNotFound) {
+		return fmt.Errorf("read record of kind %c: %w", kind, err)
+	}
+	more := int64(len(value) - len(old))
+	if c.st.HandBytes += more; more > 0 && c.st.HandBytes > maxHandBytes {
+		return badField(field, fmt.Sprintf("is more than the %d bytes of merges and edits that a knowledge base keeps", maxHandBytes))
+	}
+	if value == nil {
+		return c.tx.Delete(kind, key)
+	}
+	return c.tx.Set(kind, key, value)
 }
 
 func (c *change) dropAlias(identity string) error {
 	c.st.Aliases--
-	return c.tx.Delete(kindAlias, aliasKey(identity))
+	return c.setHand("", kindAlias, aliasKey(identity), nil)
 }
 
 // putEdit writes an edit in the place of old, which is nil when there is none.
@@ -410,7 +440,7 @@ func (c *change) putEdit(e, old *editRecord) error {
 			return badField("entity_name", fmt.Sprintf("would be more than %d edits in this knowledge base", maxEdits))
 		}
 	}
-	return c.tx.Set(kindEdit, e.key(), marshalRecord(e))
+	return c.setHand("entity_name", kindEdit, e.key(), marshalRecord(e))
 }
 
 // touchHand notes that aliases or edits changed.
@@ -452,8 +482,9 @@ func (k *checker) byHand() error {
 		return err
 	}
 	k.counts.Aliases, k.counts.Edits = len(h.alias), len(h.entities)+len(h.pairs)
-	if k.counts.Aliases != k.state.Aliases || k.counts.Edits != k.state.Edits {
-		k.fault("state counts %d aliases and %d edits, there are %d and %d", k.state.Aliases, k.state.Edits, k.counts.Aliases, k.counts.Edits)
+	if k.counts.Aliases != k.state.Aliases || k.counts.Edits != k.state.Edits || h.bytes != k.state.HandBytes {
+		k.fault("state counts %d aliases and %d edits of %d bytes, there are %d and %d of %d",
+			k.state.Aliases, k.state.Edits, k.state.HandBytes, k.counts.Aliases, k.counts.Edits, h.bytes)
 	}
 	return nil
 }

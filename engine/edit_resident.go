@@ -60,6 +60,10 @@ func (p *preparedChunk) cutRelation(i int) {
 
 const leftBytes = 64
 
+// handFactor is what a byte of the records of people's word takes in the copy, with
+// the tables made of it.
+const handFactor = 4
+
 // leaveOut notes which chunks lack something, so that it can come back.
 func (r *resident) leaveOut(chunk uint32, keys []string) {
 	r.chunks[chunk].left = keys
@@ -268,6 +272,46 @@ func (r *resident) named(key string) []uint32 {
 		}
 	}
 	return out
+}
+
+// addOtherNames adds to the names of a question the other names of what it names,
+// so that passages are found whichever name they use. A question may also use a
+// name that no passage has.
+func (v *view) addOtherNames(q *question) {
+	if len(v.hand.keys) == 0 {
+		return
+	}
+	words := questionWords(q.text)
+	keys := make([]string, len(words))
+	for i, w := range words {
+		keys[i] = w.key
+	}
+	used := make([]bool, len(words))
+	for n := min(maxNameWords, len(words)); n >= 1; n-- {
+		for a := 0; a+n <= len(words); a++ {
+			if slices.Contains(used[a:a+n], true) || n == 1 && !words[a].proper {
+				continue
+			}
+			roots := v.hand.keys[strings.Join(keys[a:a+n], " ")]
+			for i := range used[a : a+n] {
+				used[a+i] = len(roots) > 0
+			}
+			for _, root := range roots {
+				v.addNamesOf(q, root, unpossess(q.text[words[a].start:words[a+n-1].end]), a)
+			}
+		}
+	}
+}
+
+func (v *view) addNamesOf(q *question, root, surface string, at int) {
+	for _, id := range append([]string{root}, v.hand.names[root]...) {
+		key := nameKey(id)
+		name, ok := v.seen.lookup(key)
+		if !ok || len(q.seeds) >= maxSeeds || slices.ContainsFunc(q.seeds, func(s seed) bool { return s.name == name }) {
+			continue
+		}
+		q.seeds = append(q.seeds, seed{name: name, key: key, surface: surface, at: at})
+	}
 }
 
 // shownByHand is the name that people gave an entity, "" when they gave none.

@@ -1,12 +1,14 @@
 package engine_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -108,6 +110,23 @@ func TestMerge_Shows(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "Ada Lovelace", d.Data.Entities[0].EntityName)
 	require.Contains(t, d.Data.Entities[0].SourceID, "a-chunk-000")
+
+	chunks := func(query string, mode engine.Mode) (out []string) {
+		t.Helper()
+		d, err := kb.QueryData(ctx, engine.Query{Query: query, Mode: mode})
+		require.NoError(t, err)
+		for _, c := range d.Data.Chunks {
+			out = append(out, c.ChunkID)
+		}
+		return out
+	}
+	require.Contains(t, chunks("What is known of Augusta King?", engine.ModePPR), "a-chunk-000")
+	require.Contains(t, chunks("What is known of Ada Lovelace?", engine.ModePPR), "b-chunk-000")
+	_, err = kb.EditEntity(ctx, "Turin", engine.EntityEdit{Name: ptr("Augusta Taurinorum")}, engine.RenameOptions{AllowRename: true})
+	require.NoError(t, err)
+	require.Equal(t, "c-chunk-000", chunks("Who went to Augusta Taurinorum?", engine.ModePPR)[0], "no passage has the name")
+	_, err = kb.Unmerge(ctx, engine.UnmergeRequest{Entity: "Turin"})
+	require.NoError(t, err)
 
 	// Chains: what an alias stands for may come to stand for another.
 	_, err = kb.Merge(ctx, engine.MergeRequest{Change: []string{"Augusta King", "Babbage"}, Into: "The Correspondents"})
@@ -382,17 +401,21 @@ func TestEdit_Refuses(t *testing.T) {
 	}
 	// At the bound, and over it.
 	s := v.Space(enginetest.Tenant, "k", tenancy.PermKBManage)
-	require.NoError(t, engine.CountHand(v.Engine, s, engine.MaxAliases-1, engine.MaxEdits-1))
+	require.NoError(t, engine.CountHand(v.Engine, s, engine.MaxAliases-1, engine.MaxEdits-1, 0))
 	require.ErrorIs(t, merge("Turin", "Babbage", "Ada Lovelace"), engine.ErrBadInput)
 	require.NoError(t, merge("Turin", "Babbage"))
 	require.NoError(t, create("New", engine.EntityEdit{}))
 	require.ErrorIs(t, create("Newer", engine.EntityEdit{}), engine.ErrBadInput)
-	require.NoError(t, engine.CountHand(v.Engine, s, 1, 1))
+	require.NoError(t, engine.CountHand(v.Engine, s, 1-engine.MaxAliases, 1-engine.MaxEdits, engine.MaxHandBytes-1000))
+	require.NoError(t, create("Newer", engine.EntityEdit{}))
+	require.ErrorIs(t, create("Newest", engine.EntityEdit{Description: ptr(strings.Repeat("x", 1000))}), engine.ErrBadInput)
+	require.NoError(t, edit("New", engine.EntityEdit{Type: ptr("x")}))
+	require.NoError(t, kb.DeleteEntity(ctx, "Newer"), "less is always allowed")
+	require.NoError(t, engine.CountHand(v.Engine, s, 0, 0, 1000-engine.MaxHandBytes))
 }
 
 // act does something at random to a base by hand. What is refused is fine.
-func act(t *testing.T, kb *engine.KB, r *rand.Rand, merges *[]string) {
-	t.Helper()
+func act(kb *engine.KB, r *rand.Rand, merges *[]string) error {
 	name := func() string {
 		s := spellings[r.IntN(len(spellings))]
 		return s[r.IntN(len(s))]
@@ -436,7 +459,7 @@ func act(t *testing.T, kb *engine.KB, r *rand.Rand, merges *[]string) {
 			err = nil
 		}
 	}
-	require.NoError(t, err)
+	return err
 }
 
 // Whatever people do between whatever happens to documents: a copy that followed
@@ -461,7 +484,7 @@ func TestEdit_RandomSequences(t *testing.T) {
 						kb := v.KB(base)
 						switch text := randomText(r); {
 						case r.IntN(2) == 0:
-							act(t, kb, r, &merges)
+							require.NoError(t, act(kb, r, &merges))
 						case known[id] == "":
 							v.Add(base, id, text)
 							known[id] = text
@@ -490,11 +513,120 @@ func TestEdit_RandomSequences(t *testing.T) {
 					v.Add(fresh, id, text)
 				}
 				v.KB(fresh)
-				require.NoError(t, engine.CopyHand(v.Engine, v.Space(enginetest.Tenant, base, tenancy.PermKBAccess), v.Space(enginetest.Tenant, fresh, tenancy.PermKBManage)))
+				require.NoError(t, engine.CopyHand(space(v, base), v.Space(enginetest.Tenant, fresh, tenancy.PermKBManage), 0))
 				v.Wait()
 				require.Equal(t, v.Dump(fresh), v.Dump(base), "seed %d", seed)
 				require.Equal(t, observe(t, v, fresh), observe(t, v, base), "seed %d", seed)
 			}
 		})
 	}
+}
+
+// endsAfter is a context that is cancelled when it has been asked n times.
+type endsAfter struct {
+	context.Context
+	n int
+}
+
+func (c *endsAfter) Err() error {
+	if c.n--; c.n < 0 {
+		return context.Canceled
+	}
+	return c.Context.Err()
+}
+
+// A copy that is far behind, or that was stopped while it caught up, comes to the
+// same as one that is read afresh.
+func TestEdit_CatchingUp(t *testing.T) {
+	v := enginetest.New(t, engine.Options{Extractor: &byLines{}})
+	r := rand.New(rand.NewPCG(9, 9))
+	for i := range 150 {
+		text := randomText(r)
+		v.Add("a", fmt.Sprint("d", i), text)
+		for _, base := range []string{"b", "c", "d"} {
+			v.Add(base, fmt.Sprint("d", i), text)
+		}
+	}
+	v.Wait()
+	merges := []string{}
+	for range 40 {
+		require.NoError(t, act(v.KB("a"), r, &merges))
+	}
+	_, err := v.KB("a").Merge(ctx, engine.MergeRequest{Change: []string{"London"}, Into: "Somewhere"})
+	require.NoError(t, err)
+	want := observe(t, v, "a")
+	for base, n := range map[string]int{"b": 0, "c": engine.MaxTouched + 2000, "d": 0} {
+		before := observe(t, v, base)
+		require.NotEqual(t, want, before)
+		require.NoError(t, engine.CopyHand(space(v, "a"), v.Space(enginetest.Tenant, base, tenancy.PermKBManage), n))
+		if base == "d" {
+			stops := 0
+			for n := 0; ; n++ {
+				err := engine.CatchUp(&endsAfter{ctx, n}, v.Engine, space(v, base))
+				if err == nil {
+					break
+				}
+				require.ErrorIs(t, err, context.Canceled)
+				stops++
+			}
+			require.Greater(t, stops, 2, "in the middle as well")
+		}
+		require.Equal(t, want, observe(t, v, base), base)
+	}
+}
+
+// What people wrote goes before what a model summed up, and neither is for those
+// who may see some documents only.
+func TestEdit_WinsOverSummary(t *testing.T) {
+	chat := summarist()
+	v := enginetest.New(t, engine.Options{Extractor: &byLines{}, Chatter: chat})
+	for i := range 8 {
+		v.Add("k", fmt.Sprint("d", i), saysOfAda(i))
+	}
+	v.Wait()
+	require.Equal(t, "SUM 8 of Ada.", describe(t, v, "k", ""))
+	_, err := v.KB("k").EditEntity(ctx, "Ada", engine.EntityEdit{Description: ptr("By hand.")}, engine.RenameOptions{})
+	require.NoError(t, err)
+	v.Wait()
+	require.Equal(t, "By hand.", describe(t, v, "k", ""))
+	require.NotContains(t, describe(t, v, "k", `{"doc_ids":["d1","d2"]}`), "hand")
+	require.Equal(t, 1, chat.Calls(), "an edit is not summed up")
+}
+
+// People and documents at once: whatever comes of it is whole.
+func TestEdit_Concurrent(t *testing.T) {
+	v := enginetest.New(t, engine.Options{Extractor: &byLines{}, Workers: 2})
+	kb := v.KB("k")
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(g), 21))
+			merges := []string{}
+			for range 30 {
+				if r.IntN(2) == 0 {
+					if err := act(kb, r, &merges); err != nil {
+						t.Error(err)
+					}
+					continue
+				}
+				id := fmt.Sprint("d", r.IntN(5))
+				_, err := kb.Add(ctx, []engine.DocumentInput{{ID: id, Content: []byte(randomText(r))}}, "insert")
+				if errors.Is(err, engine.ErrConflict) {
+					_, err = kb.Delete(ctx, []string{id}, false)
+				}
+				if err != nil && !errors.Is(err, engine.ErrNotFound) {
+					t.Error(err)
+				}
+				if _, err := kb.QueryData(ctx, engine.Query{Query: "Who wrote to Babbage?"}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	v.Wait()
+	followed := observe(t, v, "k")
+	v.Restart()
+	v.Wait()
+	require.Equal(t, observe(t, v, "k"), followed)
 }

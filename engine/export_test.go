@@ -39,13 +39,14 @@ func TouchedSince(s *tenancy.Space, gen uint64) (n int, now uint64, ok bool, err
 	return n, now, ok, err
 }
 
-// CopyHand writes the aliases and edits of one base into another that has none.
-func CopyHand(e *Engine, from, to *tenancy.Space) error {
-	type record struct {
+// CopyHand writes the aliases and edits of one base into another that has none,
+// then notes n more changes of a document, all in one transaction that no copy in
+// memory is told of.
+func CopyHand(from, to *tenancy.Space, n int) error {
+	var all []struct {
 		kind        byte
 		rest, value []byte
 	}
-	var all []record
 	var st kbState
 	err := from.View(context.Background(), func(tx *tenancy.Tx) (err error) {
 		if st, err = readState(tx); err != nil {
@@ -53,7 +54,10 @@ func CopyHand(e *Engine, from, to *tenancy.Space) error {
 		}
 		for _, kind := range []byte{kindAlias, kindEdit} {
 			if err := tx.Scan(kind, tenancy.Scan{}, func(rest, value []byte) error {
-				all = append(all, record{kind, bytes.Clone(rest), bytes.Clone(value)})
+				all = append(all, struct {
+					kind        byte
+					rest, value []byte
+				}{kind, bytes.Clone(rest), bytes.Clone(value)})
 				return nil
 			}); err != nil {
 				return err
@@ -64,27 +68,53 @@ func CopyHand(e *Engine, from, to *tenancy.Space) error {
 	if err != nil || len(all) == 0 {
 		return err
 	}
-	return e.change(context.Background(), to, func(c *change) error {
-		c.st.Aliases, c.st.Edits = st.Aliases, st.Edits
+	return to.Commit(context.Background(), func(tx *tenancy.Tx) error {
+		now, err := readState(tx)
+		if err != nil {
+			return err
+		}
+		c := &change{tx: tx, st: now}
+		c.st.Aliases, c.st.Edits, c.st.HandBytes = st.Aliases, st.Edits, st.HandBytes
 		for _, r := range all {
-			if err := c.tx.Set(r.kind, r.rest, r.value); err != nil {
+			if err := tx.Set(r.kind, r.rest, r.value); err != nil {
 				return err
 			}
 		}
-		return c.touchHand()
+		if err := c.touchHand(); err != nil {
+			return err
+		}
+		for range n {
+			if err := c.touch(keyOf("nobody")); err != nil {
+				return err
+			}
+		}
+		return tx.Set(kindState, nil, marshalRecord(&c.st))
 	})
+}
+
+// CatchUp brings the copy of a base up to date under ctx.
+func CatchUp(ctx context.Context, e *Engine, s *tenancy.Space) error {
+	kb, release, err := e.pool.acquire(context.Background(), s)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return kb.catchUp(ctx, s)
 }
 
 // Limits of what people say of a graph.
 const (
-	MaxAliases = maxAliases
-	MaxEdits   = maxEdits
+	MaxAliases   = maxAliases
+	MaxEdits     = maxEdits
+	MaxHandBytes = maxHandBytes
 )
 
-// CountHand sets how many aliases and edits the state of a base counts.
-func CountHand(e *Engine, s *tenancy.Space, aliases, edits int) error {
+// CountHand adds to what the state of a base counts of aliases, edits and their bytes.
+func CountHand(e *Engine, s *tenancy.Space, aliases, edits int, size int64) error {
 	return e.change(context.Background(), s, func(c *change) error {
-		c.st.Aliases, c.st.Edits = aliases, edits
+		c.st.Aliases += aliases
+		c.st.Edits += edits
+		c.st.HandBytes += size
 		return nil
 	})
 }

@@ -109,11 +109,14 @@ func vote(votes map[string]int) string {
 }
 
 // entity folds up to n contributions to an entity. A summary of all of them goes
-// before their descriptions.
+// before their descriptions, and what people wrote before both.
 func (f *folder) entity(e uint32, n int) (profile, error) {
 	p, err := f.foldEntity(e, n)
 	if err == nil {
 		err = f.summarised(profileEntities, e, &p)
+	}
+	if f.v.whole() { // people wrote for those who see everything
+		p.handOver(f.v.entities[e].edit)
 	}
 	return p, err
 }
@@ -157,18 +160,18 @@ func (f *folder) foldEntity(e uint32, n int) (profile, error) {
 	if p.typ == "" {
 		p.typ = "UNKNOWN"
 	}
-	if f.v.whole() { // people wrote for those who see everything
-		p.handOver(f.v.entities[e].edit)
-	}
 	return p, nil
 }
 
 // relation folds up to n contributions to a relation. A summary of all of them
-// goes before their descriptions.
+// goes before their descriptions, and what people wrote before both.
 func (f *folder) relation(rel uint32, n int) (profile, error) {
 	p, err := f.foldRelation(rel, n)
 	if err == nil {
 		err = f.summarised(profileRelations, rel, &p)
+	}
+	if f.v.whole() {
+		p.handOver(f.v.relations[rel].edit)
 	}
 	return p, err
 }
@@ -204,8 +207,5 @@ func (f *folder) foldRelation(rel uint32, n int) (profile, error) {
 	}
 	slices.Sort(list)
 	p.keywords, p.description = strings.Join(list, ","), frag.join()
-	if f.v.whole() {
-		p.handOver(x.edit)
-	}
 	return p, nil
 }

@@ -113,6 +113,7 @@ type kbState struct {
 	Profiles    uint64         `json:"profiles,omitempty"` // the profile job that waits, 0 when none does
 	Aliases     int            `json:"aliases,omitempty"`
 	Edits       int            `json:"edits,omitempty"`
+	HandBytes   int64          `json:"hand_bytes,omitempty"` // of both
 }
 
 // face is what an input says of a document beside its text.

@@ -168,7 +168,7 @@ func newResident(dim int, pure bool) *resident {
 func (r *resident) bytes() int64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.cost + r.index.Bytes() + r.recall.pass.Bytes() + r.graph.Bytes()
+	return r.cost + handFactor*r.hand.bytes + r.index.Bytes() + r.recall.pass.Bytes() + r.graph.Bytes()
 }
 
 // preparedChunk is a chunk read and analysed, ready to be applied.
