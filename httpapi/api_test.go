@@ -72,6 +72,39 @@ func TestWalkThrough(t *testing.T) {
 	refused(t, h.as(h.admin, get, base, ""), 404, "INVALID_TENANT")
 }
 
+// What a model is told of extraction, per knowledge base, comes back as it was sent.
+func TestKBConfig_RoundTrip(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.ok(201, post, v1+"/tenants", `{"tenant_id":"delta","tenant_name":"D"}`)
+	kb := v1 + "/tenants/delta/knowledge-bases/one"
+	config := `{"top_k":7,"chunk_size":300,"cosine_threshold":0.5,"custom_metadata":{"a":1},"language":"Français","entity_types":["Person","Ship"],` +
+		`"gleaning":1,"prompts":{"extract_rows":"{types} {language} {max_entities} {max_relations}","extract_json":"{types}: {\"entities\":[]}",` +
+		`"extract_user":"{where}{fence}\n{text}\n{fence}","glean":"More?","summary":"{name} {tokens}"}}`
+	h.ok(201, post, v1+"/tenants/delta/knowledge-bases", `{"kb_id":"one","kb_name":"One","config":{"language":"German"}}`)
+	require.Equal(t, map[string]any{"language": "German"}, h.ok(200, get, kb, "")["config"])
+	for _, got := range []map[string]any{h.ok(200, put, kb, `{"config":`+config+`}`), h.ok(200, get, kb, "")} {
+		b, err := json.Marshal(got["config"])
+		require.NoError(t, err)
+		require.JSONEq(t, config, string(b))
+	}
+	got := h.ok(200, put, kb, `{"config":{"prompts":{},"entity_types":[]}}`)["config"].(map[string]any)
+	require.NotContains(t, got, "prompts")
+	require.NotContains(t, got, "entity_types")
+	require.Equal(t, "Français", got["language"])
+	for bad, field := range map[string]string{
+		`{"config":{"gleaning":3}}`:                            "config.gleaning",
+		`{"config":{"language":1}}`:                            "config.language",
+		`{"config":{"entity_types":["a|b"]}}`:                  "config.entity_types[0]",
+		`{"config":{"prompts":{"extract_user":"no text"}}}`:    "config.prompts.extract_user",
+		`{"config":{"prompts":{"nothing":"x"}}}`:               "config.prompts",
+		`{"config":{"prompts":{"summary":"{name} {secret}"}}}`: "config.prompts.summary",
+		`{"config":{"languages":"x"}}`:                         "config.languages",
+	} {
+		body := refused(t, h.as(h.admin, put, kb, bad), 400, "INVALID_REQUEST")
+		require.Equal(t, field, body.Details["field"], bad)
+	}
+}
+
 func TestManagement(t *testing.T) {
 	h := newHouse(t, Options{})
 	h.ok(201, post, v1+"/tenants", `{"tenant_id":"delta","tenant_name":"D"}`)

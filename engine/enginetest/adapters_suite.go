@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http/httptest"
 	"strings"
@@ -25,6 +26,7 @@ type adapterCase struct {
 func AdapterSuite(t *testing.T, w Wire, open func(testing.TB, AdapterOptions) (engine.Chatter, engine.Embedder)) {
 	a := adapterCase{w, open}
 	t.Run("chat", a.chat)
+	t.Run("schema", a.schema)
 	t.Run("chat faults", a.chatFaults)
 	t.Run("tries again", a.retries)
 	t.Run("prompt too long", a.tooLong)
@@ -95,6 +97,47 @@ func (a adapterCase) chat(t *testing.T) {
 		require.Equal(t, map[string]any{"type": "json_object"}, call.Body["response_format"])
 		require.Equal(t, map[string]any{"include_usage": true}, call.Body["stream_options"])
 	}
+}
+
+// schema is sent where there is one; a server that knows none is asked for JSON
+// alone, and not for a schema again.
+func (a adapterCase) schema(t *testing.T) {
+	q := hello
+	q.JSON, q.Schema = true, json.RawMessage(`{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}`)
+	sent := map[string]any{
+		"type": "object", "properties": map[string]any{"a": map[string]any{"type": "string"}}, "required": []any{"a"}, "additionalProperties": false,
+	}
+	good := Turn{Pieces: []string{"{}"}, Reason: "stop"}
+	c, _, s, _ := a.serve(t, AdapterOptions{}, good)
+	_, err := c.Chat(context.Background(), q, nil)
+	require.NoError(t, err)
+	body := s.Calls()[0].Body
+	if a.wire == WireOllama {
+		require.Equal(t, sent, body["format"])
+		return
+	}
+	require.Equal(t, map[string]any{
+		"type": "json_schema", "json_schema": map[string]any{"name": "reply", "strict": true, "schema": sent},
+	}, body["response_format"])
+
+	c, _, s, _ = a.serve(t, AdapterOptions{}, Turn{Status: 400, Message: "response_format type json_schema is not supported"}, good)
+	for range 2 {
+		_, err = c.Chat(context.Background(), q, nil)
+		require.NoError(t, err)
+	}
+	require.Len(t, s.Calls(), 3)
+	for _, call := range s.Calls()[1:] {
+		require.Equal(t, map[string]any{"type": "json_object"}, call.Body["response_format"])
+	}
+	c, _, s, _ = a.serve(t, AdapterOptions{}, Turn{Status: 400, Message: "the content is unsafe"})
+	_, err = c.Chat(context.Background(), q, nil)
+	require.ErrorIs(t, err, engine.ErrModelRefused)
+	require.Len(t, s.Calls(), 1, "no other form would help")
+	c, _, s, _ = a.serve(t, AdapterOptions{}, Turn{Status: 400, Message: "response_format is not supported"})
+	_, err = c.Chat(context.Background(), q, nil)
+	require.ErrorIs(t, err, engine.ErrModelRefused)
+	require.True(t, engine.SpeaksOfFormat(err.Error()), "so that rows can be asked for")
+	require.Len(t, s.Calls(), 2)
 }
 
 func (a adapterCase) chatFaults(t *testing.T) {
