@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -215,6 +217,50 @@ func (s *Ollama) create(name string, file []byte, template string) {
 func (s *Ollama) Delete(name string) {
 	s.t.Helper()
 	require.NoError(s.t, s.call("DELETE", "/api/delete", bytes.NewReader(fmt.Appendf(nil, `{"model":%q}`, name)), nil))
+}
+
+// Fill leaves no place in the server's queue until release is called: one model
+// talks, others wait for its memory, and every call of a model that is not loaded is
+// refused. Only a server with room for one model can be filled.
+func (s *Ollama) Fill() (release func()) {
+	s.t.Helper()
+	require.Equal(s.t, 1, s.o.Loaded, "OllamaOptions.Loaded")
+	for _, name := range []string{"talks", "waits"} {
+		s.Chat(name, 8192, gguf.Script{Text: "and " + name + " on ", Loop: true})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	release = func() { cancel(); work.Wait() }
+	s.t.Cleanup(release)
+	begin := func(name string) chan int { // what it is answered with at first
+		status := make(chan int, 1)
+		work.Go(func() {
+			body := fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":"x"}]}`, name)
+			req, err := http.NewRequestWithContext(ctx, "POST", s.URL+"/api/chat", strings.NewReader(body))
+			if err != nil {
+				panic(err)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return
+			}
+			defer resp.Body.Close()
+			status <- resp.StatusCode
+			_, _ = io.Copy(io.Discard, resp.Body) // until it is released
+		})
+		return status
+	}
+	require.Equal(s.t, http.StatusOK, <-begin("talks"))
+	for range s.o.Queue + 10 {
+		select {
+		case status := <-begin("waits"):
+			require.Equal(s.t, http.StatusServiceUnavailable, status)
+			return release
+		case <-time.After(200 * time.Millisecond): // it has a place
+		}
+	}
+	require.Fail(s.t, "the queue has no end")
+	return release
 }
 
 // call sends a request of the helper's own; into may be nil.
