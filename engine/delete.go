@@ -28,6 +28,7 @@ func (k *KB) Delete(ctx context.Context, ids []string, dryRun bool) (*Deleted, e
 	}
 	out := &Deleted{Status: "success", DryRun: dryRun, Documents: make([]DeletedDocument, 0, len(ids))}
 	gone := 0
+	seen := map[string]bool{} // of all groups: a document goes once
 	for rest := ids; len(rest) > 0; {
 		group := rest[:min(len(rest), deleteGroup)]
 		rest = rest[len(group):]
@@ -36,7 +37,7 @@ func (k *KB) Delete(ctx context.Context, ids []string, dryRun bool) (*Deleted, e
 		var err error
 		if dryRun {
 			err = k.space.View(ctx, func(tx *tenancy.Tx) (err error) {
-				done, err = previewDelete(tx, group)
+				done, err = previewDelete(tx, group, seen)
 				return err
 			})
 		} else {
@@ -108,8 +109,7 @@ func (c *change) deleteGroup(ids []string) (done []DeletedDocument, stop []versi
 	return done, stop, c.tx.Audit("document.delete", "document", only, map[string]string{"documents": strconv.Itoa(gone)})
 }
 
-func previewDelete(tx *tenancy.Tx, ids []string) (done []DeletedDocument, err error) {
-	seen := map[string]bool{}
+func previewDelete(tx *tenancy.Tx, ids []string, seen map[string]bool) (done []DeletedDocument, err error) {
 	for _, id := range ids {
 		d, err := readDocument(tx, keyOf(id))
 		switch {
