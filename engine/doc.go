@@ -17,7 +17,10 @@
 // chunks, vectors and contributions are ground state, everything else is derived.
 // A model's answer that was paid for is kept in answers.go. Model calls wait in
 // places.go, where a question goes before a document; embedding.go takes texts
-// through the Embedder, remote.go is what the adapters of servers share.
+// through the Embedder, remote.go is what the adapters of servers share. A model
+// extracts by extract.go, under the prompts of prompts.go and the settings of the
+// knowledge base; what it wrote is read by reply*.go. A chunk that it cannot read
+// costs its document that chunk (StatusPartial), which KB.Retry reads again.
 //
 // # Out
 //
@@ -32,7 +35,8 @@
 // graphview.go shows the graph; what people say of it themselves is in edit.go,
 // alias.go (merges and renames) and customkg.go, its records in edit_records.go and
 // its part in the copy in edit_resident.go; suggest.go finds names that may be one. Profiles get vectors of their own where the
-// embedder is a model (profiles.go).
+// embedder is a model (profiles.go), and long descriptions a summary where there
+// is a language model (summary.go).
 //
 // # Text
 //

@@ -332,6 +332,9 @@ func (r *Reader) Jobs(ctx context.Context) ([]JobInfo, error) {
 			DocID: d.ID, FilePath: d.next().FilePath, TrackID: d.TrackID, State: "queued",
 			ChunksDone: d.PendingDone, Chunks: d.PendingChunks, ErrorMsg: d.Error, CreatedAt: d.Created,
 		}
+		if d.Pending == 0 { // failed chunks are read again
+			j.ChunksDone, j.Chunks = d.Chunks-d.FailedChunks, d.Chunks
+		}
 		if h := hands[d.JobSeq]; h != nil {
 			j.State = "running"
 			q.mu.Lock()

@@ -211,6 +211,8 @@ func TestPartial_WhileReadAgain(t *testing.T) {
 		jobs, err := v.KB("k").Jobs(ctx)
 		require.NoError(t, err)
 		require.Equal(t, "running", jobs[0].State)
+		require.Equal(t, d.ChunksCount, jobs[0].Chunks)
+		require.Equal(t, d.ChunksCount-1, jobs[0].ChunksDone)
 		return v, ex, gate
 	}
 	t.Run("cancel", func(t *testing.T) {
