@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -468,7 +467,7 @@ func readNumber(at string, n json.Number) (float64, error) {
 	if err != nil {
 		return 0, badField(at, "is a number out of range")
 	}
-	if math.Abs(x) > 1<<53 && !strings.ContainsAny(n.String(), ".eE") {
+	if i, err := strconv.ParseInt(n.String(), 10, 64); !strings.ContainsAny(n.String(), ".eE") && (err != nil || i > 1<<53 || i < -1<<53) {
 		return 0, badField(at, "is a whole number beyond 2^53")
 	}
 	return x, nil

@@ -25,9 +25,12 @@ type view struct {
 // netPart is what the permitted chunks make of the graph.
 type netPart struct {
 	entities bits
-	degree   []int32            // by entity
-	weights  []residentRelation // by relation: only forward and back, both 0 where no chunk speaks of it
+	degree   []int32     // by entity
+	weights  []twoWeight // by relation, 0 where no chunk speaks of it
 }
+
+// twoWeight is the weight of a relation by direction, as residentRelation has it.
+type twoWeight struct{ forward, back int64 }
 
 // everything is the view of all documents.
 func (r *resident) everything() *view {
@@ -120,7 +123,7 @@ func (v *view) part() *netPart {
 	}
 	n := &netPart{
 		entities: newBits(len(v.entities)), degree: make([]int32, len(v.entities)),
-		weights: make([]residentRelation, len(v.relations)),
+		weights: make([]twoWeight, len(v.relations)),
 	}
 	for id := range v.chunks {
 		if !v.permitted.has(uint32(id)) {
@@ -134,11 +137,14 @@ func (v *view) part() *netPart {
 			w := &n.weights[cr.rel]
 			if w.forward+w.back == 0 {
 				x := &v.relations[cr.rel]
-				w.lo, w.hi = x.lo, x.hi
 				n.degree[x.lo]++
 				n.degree[x.hi]++
 			}
-			w.add(cr, 1)
+			if cr.forward {
+				w.forward += cr.weight
+			} else {
+				w.back += cr.weight
+			}
 		}
 	}
 	v.net = n
@@ -188,10 +194,10 @@ func (v *view) relation(rel uint32) (src, dst uint32, weight float32, ok bool) {
 	if !v.hasRelation(rel) {
 		return 0, 0, 0, false
 	}
-	w := &v.part().weights[rel]
-	src, dst = w.lo, w.hi
+	x, w := &v.relations[rel], &v.part().weights[rel]
+	src, dst = x.lo, x.hi
 	if w.back > w.forward {
-		src, dst = w.hi, w.lo
+		src, dst = x.hi, x.lo
 	}
 	return src, dst, float32(float64(w.forward+w.back) / weightUnit), true
 }

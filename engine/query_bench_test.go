@@ -27,7 +27,7 @@ func wikiBase(b *testing.B) (*enginetest.Env, []string) {
 	var docs []engine.DocumentInput
 	for i, p := range passages {
 		docs = append(docs, engine.DocumentInput{
-			ID: fmt.Sprintf("p%05d", i), FilePath: p.Title, Content: []byte(p.Text), Metadata: map[string]any{"title": p.Title},
+			ID: fmt.Sprintf("p%05d", i), FilePath: p.Title, Content: []byte(p.Text), Metadata: map[string]any{"title": p.Title, "number": i},
 		})
 	}
 	for d := range slices.Chunk(docs, 500) {
@@ -42,34 +42,64 @@ func wikiBase(b *testing.B) (*enginetest.Env, []string) {
 	return v, questions
 }
 
-// BenchmarkQueryData is retrieval over 6,119 passages, one question at a time;
-// p50 and p95 are of single questions.
+// BenchmarkQueryData is retrieval over 6,119 passages.
 func BenchmarkQueryData(b *testing.B) {
 	v, questions := wikiBase(b)
-	for _, mode := range []engine.Mode{engine.ModeMix, engine.ModePPR, engine.ModeNaive, engine.ModeLocal, engine.ModeGlobal, engine.ModeHybrid} {
+	for _, mode := range allModes {
 		b.Run(string(mode), func(b *testing.B) {
-			kb := v.KB("wiki")
-			ask := func(i int) {
-				_, err := kb.QueryData(ctx, engine.Query{Query: questions[i%len(questions)], Mode: mode})
-				require.NoError(b, err)
-			}
-			for i := range 20 {
-				ask(i)
-			}
-			took := make([]time.Duration, 0, b.N)
-			b.ReportAllocs()
-			b.ResetTimer()
-			for i := range b.N {
-				t := time.Now()
-				ask(i)
-				took = append(took, time.Since(t))
-			}
-			b.StopTimer()
-			slices.Sort(took)
-			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
-			b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
+			benchQueries(b, v.KB("wiki"), engine.Query{Mode: mode}, questions)
 		})
 	}
+}
+
+// BenchmarkFiltered is the same under filters of every width, beside none. The
+// filter is asked of all documents for each question.
+func BenchmarkFiltered(b *testing.B) {
+	v, questions := wikiBase(b)
+	for _, mode := range allModes {
+		for _, f := range []struct{ name, filter string }{
+			{"none", ""},
+			{"all", `{"metadata":{"title":{"exists":true}}}`},
+			{"half", `{"metadata":{"number":{"lt":3060}}}`},
+			{"tenth", `{"metadata":{"number":{"lt":612}},"file_paths":["*"]}`},
+			{"one", `{"doc_ids":["p00100"]}`},
+		} {
+			b.Run(string(mode)+"/"+f.name, func(b *testing.B) {
+				kb := v.KB("wiki")
+				q := engine.Query{Mode: mode}
+				if f.filter != "" {
+					var err error
+					q.Filter, err = engine.ParseFilter([]byte(f.filter))
+					require.NoError(b, err)
+				}
+				benchQueries(b, kb, q, questions)
+			})
+		}
+	}
+}
+
+// benchQueries asks one question at a time; p50 and p95 are of single questions.
+func benchQueries(b *testing.B, kb *engine.KB, q engine.Query, questions []string) {
+	ask := func(i int) {
+		q.Query = questions[i%len(questions)]
+		_, err := kb.QueryData(ctx, q)
+		require.NoError(b, err)
+	}
+	for i := range 20 {
+		ask(i)
+	}
+	took := make([]time.Duration, 0, b.N)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		t := time.Now()
+		ask(i)
+		took = append(took, time.Since(t))
+	}
+	b.StopTimer()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
 }
 
 // BenchmarkLoad is a base of 6,119 passages read from the store into memory.
