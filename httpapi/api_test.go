@@ -272,4 +272,13 @@ func TestQueryStream(t *testing.T) {
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &d))
 	require.Equal(t, "success", d.Status)
 	require.Equal(t, "Ada wrote to Babbage.", d.Data.Chunks[0].Content)
+
+	var x engine.Explanation
+	w = h.as(h.admin, post, acmeMain+"/query/explain", ask+`}`)
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &x))
+	require.Equal(t, d.Data.Chunks[0].ChunkID, x.Chunks[0].ID)
+	require.Equal(t, 1, x.Chunks[0].FinalRank)
+	require.NotEmpty(t, x.Chunks[0].Stages)
+	refused(t, h.as(h.admin, post, acmeMain+"/query/explain", ask+`,"mode":"bypass"}`), 400, "INVALID_REQUEST")
+	refused(t, h.as(h.admin, post, acmeMain+"/query", ask+`,"response_format":"pdf"}`), 400, "INVALID_REQUEST")
 }

@@ -417,6 +417,7 @@ POST {kb}/jobs/:doc/cancel: document:update
 POST {kb}/query: query:run
 POST {kb}/query/stream: query:run
 POST {kb}/query/data: query:run
+POST {kb}/query/explain: query:run
 GET {kb}/graph: kb:access
 GET {kb}/graph/labels: kb:access
 GET {kb}/graph/labels/popular: kb:access

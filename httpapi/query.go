@@ -30,6 +30,18 @@ func (s *Server) queryData(w http.ResponseWriter, r *http.Request, kb *engine.Re
 	return bare(w, d)
 }
 
+func (s *Server) queryExplain(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	var q engine.Query
+	if err := s.decodeSmall(r, &q); err != nil {
+		return err
+	}
+	x, err := kb.QueryExplain(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	return bare(w, x)
+}
+
 // queryStream answers in events as they come. With "stream": false the answer
 // is one event that holds everything, as LightRAG does it. An error before the
 // first event is an ordinary error answer; after it, the last event.

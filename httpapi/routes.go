@@ -81,6 +81,7 @@ func (s *Server) routeTable() []route {
 		s.reads(post, pathQuery, tenancy.PermQueryRun, s.query),
 		s.reads(post, pathQuery+"/stream", tenancy.PermQueryRun, s.queryStream),
 		s.reads(post, pathQuery+"/data", tenancy.PermQueryRun, s.queryData),
+		s.reads(post, pathQuery+"/explain", tenancy.PermQueryRun, s.queryExplain),
 
 		s.reads(get, pathGraph, tenancy.PermKBAccess, s.graph, "label", "max_depth", "max_nodes", "filter"),
 		s.reads(get, pathGraph+"/labels", tenancy.PermKBAccess, s.graphLabels, "q", "limit", "filter"),

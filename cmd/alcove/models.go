@@ -9,6 +9,7 @@ import (
 	"alcove/engine/ollama"
 	"alcove/engine/openai"
 	"alcove/engine/parse"
+	"alcove/engine/rerank"
 )
 
 // models are the implementations of engine's interfaces that the settings name.
@@ -17,6 +18,7 @@ type models struct {
 	embedder  engine.Embedder
 	extractor engine.Extractor
 	answerer  engine.Answerer
+	reranker  engine.Reranker // nil without one
 }
 
 // String names the models for a log line.
@@ -25,12 +27,17 @@ func (m models) String() string {
 	if m.chatter != nil {
 		chat = m.chatter.Model()
 	}
-	return fmt.Sprintf("chat %s, embedding %s", chat, m.embedder.Model())
+	text := fmt.Sprintf("chat %s, embedding %s", chat, m.embedder.Model())
+	if m.reranker != nil {
+		text += ", rerank " + m.reranker.Model()
+	}
+	return text
 }
 
 func (m models) into(o *engine.Options) {
 	o.Parser = parse.New()
-	o.Chatter, o.Embedder, o.Extractor, o.Answerer = m.chatter, m.embedder, m.extractor, m.answerer
+	o.HTML = parse.HTML
+	o.Chatter, o.Embedder, o.Extractor, o.Answerer, o.Reranker = m.chatter, m.embedder, m.extractor, m.answerer, m.reranker
 	if m.chatter != nil {
 		o.Fallback = builtin.Answerer()
 	}
@@ -84,12 +91,16 @@ func (v *values) models() func() (models, error) {
 	batch := int(v.number("EMBEDDING_BATCH_NUM", 1, 2048))
 	chatEnd := endpoint{chat, chatHost, v.str("LLM_BINDING_API_KEY"), timeout}
 	embedEnd := endpoint{embed, embedHost, embedKey, timeout}
+	reranker := v.reranker(chat)
 	return func() (m models, err error) {
 		if m.chatter, err = chatEnd.chatter(v.str("LLM_MODEL"), window); err != nil {
 			return m, fmt.Errorf("LLM_BINDING %s: %w", chat, err)
 		}
 		if m.embedder, err = embedEnd.embedder(v.str("EMBEDDING_MODEL"), embedCtx, dim, batch); err != nil {
 			return m, fmt.Errorf("EMBEDDING_BINDING %s: %w", embed, err)
+		}
+		if m.reranker, err = reranker(m.chatter); err != nil {
+			return m, fmt.Errorf("RERANK_BINDING: %w", err)
 		}
 		if m.chatter == nil {
 			m.extractor, m.answerer = builtin.Extractor(builtin.Options{}), builtin.Answerer()
@@ -98,6 +109,37 @@ func (v *values) models() func() (models, error) {
 		m.extractor = engine.ModelExtractor(m.chatter, extraction)
 		m.answerer = engine.ModelAnswerer(m.chatter, engine.AnswerOptions{})
 		return m, nil
+	}
+}
+
+// reranker reads the settings of the reranker; what it returns makes it, nil when
+// there is none.
+func (v *values) reranker(chat string) func(engine.Chatter) (engine.Reranker, error) {
+	binding := v.oneOf("RERANK_BINDING", "null", "none", "cohere", "jina", "openai", "tei", "llm")
+	o := rerank.Options{
+		Shape: rerank.Shape(binding), URL: v.url("RERANK_BINDING_HOST", ""), Model: v.str("RERANK_MODEL"), APIKey: v.str("RERANK_BINDING_API_KEY"),
+		Remote: engine.RemoteOptions{Idle: v.seconds("RERANK_TIMEOUT", 1, 3600)},
+	}
+	switch {
+	case binding == "llm" && chat == "builtin":
+		v.bad("RERANK_BINDING", "llm needs a chat model: LLM_BINDING is builtin")
+	case (binding == "openai" || binding == "tei") && o.URL == "":
+		v.bad("RERANK_BINDING_HOST", "is needed with RERANK_BINDING=%s", binding)
+	case (binding == "openai" || binding == "cohere" || binding == "jina") && o.Model == "":
+		v.bad("RERANK_MODEL", "is needed with RERANK_BINDING=%s", binding)
+	}
+	return func(c engine.Chatter) (engine.Reranker, error) {
+		switch binding {
+		case "null", "none":
+			return nil, nil
+		case "llm":
+			return engine.ModelReranker(c, engine.ModelRerankOptions{}), nil
+		}
+		r, err := rerank.New(o)
+		if err != nil {
+			return nil, err // a nil *rerank.Client is no nil Reranker
+		}
+		return r, nil
 	}
 }
 

@@ -108,6 +108,15 @@ func (v *values) server(log *slog.Logger) serverConfig {
 		EmbedBatch:       int(v.number("EMBEDDING_BATCH_NUM", 1, 2048)),
 		MaxOpen:          int(v.number("MAX_CACHED_INSTANCES", 1, 100_000)),
 		MaxOpenBytes:     resident,
+		MinRerankScore:   v.decimal("MIN_RERANK_SCORE", 0, 1e6),
+		RerankTokens:     int(v.number("RERANK_MAX_TOKENS_PER_DOC", 64, 1<<20)),
+		RelatedChunks:    int(v.number("RELATED_CHUNK_NUMBER", 1, 100)),
+		ChunkPick:        engine.PickMethod(strings.ToUpper(v.oneOf("KG_CHUNK_PICK_METHOD", "vector", "weight"))),
+		NoKeywordCall:    !v.on("KEYWORD_MODEL_CALL"),
+		QueryCacheBytes:  v.number("QUERY_CACHE_BYTES", 1, 1<<40),
+	}
+	if !v.on("ENABLE_LLM_CACHE") {
+		cfg.engine.QueryCacheBytes = -1
 	}
 	if cfg.engine.ChunkOverlap >= cfg.engine.ChunkTokens {
 		v.bad("CHUNK_OVERLAP_SIZE", "%d must be below CHUNK_SIZE %d", cfg.engine.ChunkOverlap, cfg.engine.ChunkTokens)

@@ -69,6 +69,18 @@ var settings = []setting{
 	{name: "OLLAMA_EMBEDDING_NUM_CTX", def: "8192", help: "context window asked of Ollama for embeddings, in tokens"},
 	{name: "EMBEDDING_BINDING_API_KEY", secret: true, help: "key of the embedding server; empty: LLM_BINDING_API_KEY"},
 	{name: "EMBEDDING_BATCH_NUM", def: "64", help: "texts of one embedding call"},
+	{name: "RERANK_BINDING", def: "null", help: "null (the order of the search), cohere, jina, openai (/v1/rerank of vLLM, llama.cpp and others), tei (/rerank) or llm (the chat model judges)"},
+	{name: "RERANK_BINDING_HOST", help: "URL of the rerank server, with or without the path; cohere: https://api.cohere.com, jina: https://api.jina.ai"},
+	{name: "RERANK_MODEL", help: "rerank model"},
+	{name: "RERANK_BINDING_API_KEY", secret: true, help: "key of the rerank server"},
+	{name: "RERANK_TIMEOUT", def: "30", help: "seconds without an answer after which a rerank call is given up"},
+	{name: "RERANK_MAX_TOKENS_PER_DOC", def: "4096", help: "tokens of a chunk that are scored at once; of a longer one the best part counts"},
+	{name: "MIN_RERANK_SCORE", def: "0", help: "chunks that score less are left out; 0: none (some servers score below 0)"},
+	{name: "KG_CHUNK_PICK_METHOD", def: "VECTOR", help: "chunks behind entities and relations: VECTOR (closest to the question) or WEIGHT (by the rank of what mentions them)"},
+	{name: "RELATED_CHUNK_NUMBER", def: "5", help: "chunks an entity or relation may bring"},
+	{name: "KEYWORD_MODEL_CALL", def: "on", help: "on, or off: keywords of a question come from rules even with a chat model, which saves a call"},
+	{name: "ENABLE_LLM_CACHE", def: "true", help: "true: keywords and answers of the chat model are remembered in memory while the documents do not change; false: never"},
+	{name: "QUERY_CACHE_BYTES", def: "67108864", help: "bytes of what is remembered of questions, for the whole server"},
 }
 
 // foreign are variables of ADR 007 and LightRAG that mean nothing here. Each
@@ -231,6 +243,28 @@ func (v *values) number(name string, lo, hi int64) int64 {
 		return lo
 	}
 	return n
+}
+
+// decimal reads a number in [min, max].
+func (v *values) decimal(name string, lo, hi float64) float64 {
+	x, err := strconv.ParseFloat(v.str(name), 64)
+	if err != nil || !(x >= lo && x <= hi) {
+		v.bad(name, "%q is not a number from %g to %g", v.str(name), lo, hi)
+		return lo
+	}
+	return x
+}
+
+// on reads a switch.
+func (v *values) on(name string) bool {
+	switch strings.ToLower(v.str(name)) {
+	case "on", "true", "yes", "1":
+		return true
+	case "off", "false", "no", "0":
+		return false
+	}
+	v.bad(name, "%q is neither on nor off", v.str(name))
+	return false
 }
 
 func (v *values) seconds(name string, lo, hi int64) time.Duration {
