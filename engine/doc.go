@@ -3,8 +3,8 @@
 //
 // An Engine takes a tenancy.Space, which somebody was allowed to enter, and hands
 // out a Reader or a KB; everything a caller can do is a method of these two. What
-// the outside must bring comes by Options: four small interfaces (model.go:
-// Chatter, Embedder, Extractor, Answerer) and a Parser. The engine's sub-rooms
+// the outside must bring comes by Options: small interfaces (model.go: Chatter,
+// Embedder, Extractor, Answerer, Reranker) and a Parser. The engine's sub-rooms
 // implement them; the engine imports none of them.
 //
 // # In
@@ -27,11 +27,15 @@
 // Reader.read (load.go) pins a knowledge base in the pool (pool.go), brings the
 // copy in memory (resident.go) up to the generation of a fresh snapshot, and
 // hands both to a search, so that what is found in one is there in the other.
-// Reader.Query (ask.go) makes keywords and vectors, searches (retrieve.go, whose
-// channels are the walk in recall.go and walk.go, BM25, vectors, entities and
-// relations), folds contributions into profiles (profile.go), cuts to the token
-// budgets and numbers the references (evidence.go), and lets an Answerer write,
-// whose citations of anything else are dropped (citations.go).
+// Reader.Query (ask.go) looks whether it remembers the answer (answercache.go),
+// makes a question of a conversation stand alone (history.go), makes keywords and
+// vectors, searches (retrieve.go, whose channels are the walk in recall.go and
+// walk.go, BM25, vectors, entities and relations), folds contributions into
+// profiles (profile.go) and takes the chunks behind those that fit (pick.go), lets
+// a Reranker order the chunks (rerank*.go), cuts to the token budgets and numbers
+// the references (evidence.go), and lets an Answerer write, whose citations of
+// anything else are dropped (citations.go) and whose Markdown fetches nothing
+// (clean.go). explain.go tells of each item how it came there.
 // graphview.go shows the graph; what people say of it themselves is in edit.go,
 // alias.go (merges and renames) and customkg.go, its records in edit_records.go and
 // its part in the copy in edit_resident.go; suggest.go finds names that may be one. Profiles get vectors of their own where the
