@@ -205,7 +205,7 @@ func (t Target) processed(ctx context.Context, c *http.Client) (done, failed int
 		} `json:"data"`
 	}
 	err = t.call(ctx, c, "GET", "/status_counts", nil, &out)
-	return out.Data.Counts["processed"], out.Data.Counts["failed"], err
+	return out.Data.Counts["processed"] + out.Data.Counts["partial"], out.Data.Counts["failed"], err
 }
 
 func (t Target) call(ctx context.Context, c *http.Client, method, path string, body, out any) error {

@@ -216,7 +216,7 @@ func refusesFormat(err error) bool {
 // that was asked for.
 func SpeaksOfFormat(message string) bool {
 	m := strings.ToLower(message)
-	for _, s := range []string{"response_format", "response format", "json_schema", "json schema", "json_object", "structured output", "guided", "grammar", "invalid format"} {
+	for _, s := range []string{"response_format", "response format", "json_schema", "json schema", "json_object", "structured output", "guided", "grammar", "invalid format", "chatrequest.format"} {
 		if strings.Contains(m, s) {
 			return true
 		}

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"encoding/json"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -17,9 +19,23 @@ func looksLikeJSON(s string) bool {
 	return strings.HasPrefix(s, "{\"") || strings.HasPrefix(s, "{ ") || strings.HasPrefix(s, "{\n") || strings.HasPrefix(s, "[{") || strings.HasPrefix(s, "[\n")
 }
 
-// json reads the innermost objects of a reply, each on its own: what stands
-// around them, a missing end or one broken object costs nothing else.
+// json reads the JSON values of a reply, whatever stands around them. From the
+// first that is broken on it reads innermost objects, each on its own: a missing
+// end or one broken object costs nothing else.
 func (x *extractionReader) json(text string) {
+	for n := 0; n <= maxReplyObjects; {
+		i := strings.IndexAny(text, "{[")
+		if i < 0 {
+			return
+		}
+		d := json.NewDecoder(strings.NewReader(text[i:]))
+		var v any
+		if d.Decode(&v) != nil {
+			break
+		}
+		x.walk(v, &n)
+		text = text[i+int(d.InputOffset()):]
+	}
 	for i, object := range innerObjects(text) {
 		if i == maxReplyObjects {
 			return
@@ -31,23 +47,52 @@ func (x *extractionReader) json(text string) {
 			}
 			continue
 		}
-		source := textOf(m, "source", "src", "src_id", "source_entity", "source_id", "from", "head", "subject")
-		target := textOf(m, "target", "tgt", "tgt_id", "target_entity", "target_id", "to", "tail", "object")
-		description := textOf(m, "description", "desc", "entity_description", "relationship_description")
-		name := textOf(m, "name", "entity_name", "entity")
-		switch {
-		case source != "" && target != "":
-			keywords := textOf(m, "keywords", "relationship_keywords", "keyword", "type", "relation")
-			if description == "" {
-				description = keywords
-			}
-			x.relation(source, target, keywords, description)
-		case name != "":
-			x.entity(name, textOf(m, "type", "entity_type", "category"), description)
-		case source != "" || target != "" || description != "":
-			x.out.Dropped++
+		x.object(m)
+	}
+}
+
+// walk reads the records of a value, in an order of its own: members of an object
+// have none. An object that is a record is read as one, whatever it holds beside.
+func (x *extractionReader) walk(v any, n *int) {
+	if *n++; *n > maxReplyObjects {
+		return
+	}
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			x.walk(e, n)
+		}
+	case map[string]any:
+		if x.object(v) {
+			return
+		}
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			x.walk(v[k], n)
 		}
 	}
+}
+
+// object reads one object and reports whether it was a record or a piece of one.
+func (x *extractionReader) object(m map[string]any) bool {
+	source := textOf(m, "source", "src", "src_id", "source_entity", "source_id", "from", "head", "subject")
+	target := textOf(m, "target", "tgt", "tgt_id", "target_entity", "target_id", "to", "tail", "object")
+	description := textOf(m, "description", "desc", "entity_description", "relationship_description")
+	name := textOf(m, "name", "entity_name", "entity")
+	switch {
+	case source != "" && target != "":
+		keywords := textOf(m, "keywords", "relationship_keywords", "keyword", "type", "relation")
+		if description == "" {
+			description = keywords
+		}
+		x.relation(source, target, keywords, description)
+	case name != "":
+		x.entity(name, textOf(m, "type", "entity_type", "category"), description)
+	case source != "" || target != "" || description != "":
+		x.out.Dropped++
+	default:
+		return false
+	}
+	return true
 }
 
 // innerObjects returns the objects of s that hold no other object. Braces

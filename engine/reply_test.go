@@ -72,6 +72,10 @@ func TestReadExtraction(t *testing.T) {
 		"JSON mended": {`[{"entity_name":"Ada","entity_type":"Person","description":"A poet's
 daughter.",},
  {"src_id":"Ada","tgt_id":"Babbage","keywords":["letters","friendship"],"description":"Ada wrote to Babbage."}, {"name":"\alpha"]}]`, good, 1},
+		"JSON with more in a record": {`Sure: {"entities":[{"name":"Ada","type":"Person","description":"A poet's daughter.","attributes":{"born":1815}},{"name":"Bob"}],` +
+			`"relationships":{"1":{"source":"Ada","target":"Babbage","keywords":["letters","friendship"],"description":"Ada wrote to Babbage.","meta":{"x":[{"y":1}]}}}} Done {`, good, 1},
+		"JSON in JSON lines": {`{"name":"Ada","type":"Person","description":"A poet's daughter."}
+{"source":"Ada","target":"Babbage","keywords":"letters, friendship","description":"Ada wrote to Babbage."}`, good, 0},
 		"HTML and wide forms": {"entity<|#|>Ａ＆Ｂ 公司 Ltd<|#|>Organization<|#|>R&amp;D &lt;b&gt;\x07", "A&B公司Ltd (organization): R&D <b>\n", 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"alcove/engine"
+	"alcove/engine/enginetest"
 	"alcove/tenancy"
 )
 
@@ -103,6 +105,44 @@ func TestKBConfig_RoundTrip(t *testing.T) {
 		body := refused(t, h.as(h.admin, put, kb, bad), 400, "INVALID_REQUEST")
 		require.Equal(t, field, body.Details["field"], bad)
 	}
+}
+
+// A partial document says which chunks failed, and a retry reads those.
+func TestPartialDocument(t *testing.T) {
+	ex := &enginetest.Extractor{}
+	ex.Before = func(_ context.Context, _ int, asked string) error {
+		if strings.Contains(asked, "Babbage") {
+			return fmt.Errorf("%w: status 400: unsafe", engine.ErrModelRefused)
+		}
+		return nil
+	}
+	h := newHouseWith(t, Options{}, engine.Options{Extractor: ex, ChunkTokens: 24, ChunkOverlap: 1})
+	at := v1 + "/tenants/acme/knowledge-bases/main"
+	text := "Here Ada writes a sentence of a dozen words to be cut somewhere.\n\nHere Babbage writes a sentence of a dozen words to be cut somewhere."
+	b, err := json.Marshal(map[string]string{"id": "d", "text": text})
+	require.NoError(t, err)
+	h.ok(202, post, at+"/documents/text", string(b))
+	h.Wait()
+	d := h.ok(200, get, at+"/documents/d", "")
+	require.Equal(t, "partial", d["status"])
+	require.Equal(t, 1.0, d["failed_chunks_count"])
+	require.Equal(t, 0.0, d["records_dropped"])
+	failed := d["failed_chunks"].([]any)[0].(map[string]any)
+	require.Equal(t, "d-chunk-001", failed["chunk_id"])
+	require.Equal(t, 1.0, failed["chunk_order_index"])
+	require.Contains(t, failed["error"], "unsafe")
+	require.Equal(t, 1.0, h.ok(200, get, at+"/documents/d/status", "")["failed_chunks_count"])
+	require.Len(t, h.ok(200, get, at+"/documents?status=partial", "")["documents"], 1)
+
+	n := ex.Calls()
+	ex.Before = nil
+	h.ok(202, post, at+"/jobs/d/retry", "")
+	h.Wait()
+	require.Equal(t, n+1, ex.Calls())
+	d = h.ok(200, get, at+"/documents/d", "")
+	require.Equal(t, "processed", d["status"])
+	require.NotContains(t, d, "failed_chunks")
+	refused(t, h.as(h.admin, post, at+"/jobs/d/retry", ""), 409, "CONFLICT")
 }
 
 func TestManagement(t *testing.T) {
