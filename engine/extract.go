@@ -71,6 +71,9 @@ func newModelExtractor(c Chatter, o ExtractOptions, noJSON *atomic.Bool) *modelE
 	if o.MaxTokens == 0 {
 		o.MaxTokens = 8192
 	}
+	if _, rows := o.Prompts["extract_rows"]; rows && o.Format == FormatAuto && o.Prompts["extract_json"] == "" {
+		o.Format = FormatRows // whoever writes the one prompt wants it to be used
+	}
 	o.Gleaning = max(0, min(o.Gleaning, MaxGleaning))
 	x := &modelExtractor{c: c, o: o, prompts: promptSet(o.Prompts), noJSON: noJSON}
 	values := []string{

@@ -259,6 +259,27 @@ func TestPartial_WhileReadAgain(t *testing.T) {
 		require.Equal(t, engine.StatusProcessed, d.Status)
 		require.Equal(t, map[string]any{"year": 1842.0}, d.Metadata)
 	})
+	t.Run("the model is gone", func(t *testing.T) {
+		v, ex, gate := begin(t)
+		_, err := v.KB("k").Cancel(ctx, "d")
+		require.NoError(t, err)
+		gate.Open()
+		v.Wait()
+		ex.Before = poison(fmt.Errorf("%w: llama", engine.ErrModelMissing), "Part5 ")
+		retry(t, v, "k", "d")
+		v.Wait()
+		d := document(t, v, "k", "d")
+		require.Equal(t, engine.StatusPartial, d.Status, "what readers see stays as it is")
+		require.Contains(t, d.ErrorMsg, "llama")
+		require.Equal(t, 1, d.FailedCount)
+		v.Check()
+		ex.Before = nil
+		retry(t, v, "k", "d")
+		v.Wait()
+		d = document(t, v, "k", "d")
+		require.Equal(t, engine.StatusProcessed, d.Status)
+		require.Empty(t, d.ErrorMsg)
+	})
 	t.Run("a stop", func(t *testing.T) {
 		v, ex, _ := begin(t)
 		ex.Before = nil

@@ -109,6 +109,28 @@ func TestSettings_OfAKnowledgeBase(t *testing.T) {
 	require.Contains(t, a[0].System, "Thing.")
 }
 
+// Who replaces the prompt for rows and not the one for JSON is asked for rows.
+func TestSettings_PromptChoosesTheForm(t *testing.T) {
+	chat, asked := spoken()
+	v := enginetest.New(t, engine.Options{Extractor: engine.ModelExtractor(chat, engine.ExtractOptions{}), Workers: 1})
+	for i, tc := range []struct {
+		prompts string
+		json    bool
+		system  string
+	}{
+		{`{}`, true, "One JSON object"},
+		{`{"extract_rows":"My rows of {types}."}`, false, "My rows of"},
+		{`{"extract_json":"My JSON of {types}."}`, true, "My JSON of"},
+		{`{"extract_rows":"My rows of {types}.","extract_json":"My JSON of {types}."}`, true, "My JSON of"},
+	} {
+		configure(t, v, "k", `{"prompts":`+tc.prompts+`}`)
+		v.Add("k", fmt.Sprint("d", i), fmt.Sprintf("Text %d.", i))
+		v.Wait()
+		require.Equal(t, tc.json, (*asked)[i].JSON, tc.prompts)
+		require.Contains(t, (*asked)[i].System, tc.system)
+	}
+}
+
 // Every prompt that can be replaced is one that is compiled in, and holds what a
 // replacement must and no placeholder that one may not.
 func TestSettings_PromptsAreThere(t *testing.T) {
