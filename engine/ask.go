@@ -205,7 +205,7 @@ func (a *asking) keywords(ctx context.Context) (Keywords, error) {
 	}
 	var reply ChatReply
 	err := e.model(ctx, forQuery, func() (err error) {
-		reply, err = e.o.Chatter.Chat(ctx, keywordRequest(a.p.asked), nil)
+		reply, err = chatJSON(ctx, e.o.Chatter, keywordRequest(a.p.asked))
 		return err
 	})
 	if err != nil {

@@ -44,7 +44,7 @@ func (a *asking) standalone(ctx context.Context) error {
 	}
 	var reply ChatReply
 	err := e.model(ctx, forQuery, func() (err error) {
-		reply, err = e.o.Chatter.Chat(ctx, rewriteRequest(turns, a.p.Query.Query), nil)
+		reply, err = chatJSON(ctx, e.o.Chatter, rewriteRequest(turns, a.p.Query.Query))
 		return err
 	})
 	if err != nil {
@@ -82,6 +82,7 @@ func rewriteRequest(turns []Message, query string) ChatRequest {
 		System:      promptText(promptRewrite),
 		Messages:    []Message{{Role: "user", Content: f + "\n" + text + f}},
 		JSON:        true,
+		Schema:      rewriteSchema,
 		MaxTokens:   maxRewriteReplyTokens,
 		Temperature: &zero,
 	}

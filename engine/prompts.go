@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"strings"
@@ -115,9 +117,31 @@ func keywordRequest(query string) ChatRequest {
 		System:      promptText(promptKeywords),
 		Messages:    []Message{{Role: "user", Content: f + "\n" + query + "\n" + f}},
 		JSON:        true,
+		Schema:      keywordSchema,
 		MaxTokens:   maxKeywordReplyTokens,
 		Temperature: &zero,
 	}
+}
+
+// The schemas of what is asked about a question.
+var (
+	keywordSchema = json.RawMessage(`{"type":"object","properties":{"high_level_keywords":{"type":"array","items":{"type":"string"}},` +
+		`"low_level_keywords":{"type":"array","items":{"type":"string"}}},"required":["high_level_keywords","low_level_keywords"],"additionalProperties":false}`)
+	rewriteSchema = json.RawMessage(`{"type":"object","properties":{"question":{"type":"string"}},"required":["question"],"additionalProperties":false}`)
+	scoresSchema  = json.RawMessage(`{"type":"object","properties":{"scores":{"type":"array","items":{"type":"object",` +
+		`"properties":{"id":{"type":"integer"},"score":{"type":"number"}},"required":["id","score"],"additionalProperties":false}}},` +
+		`"required":["scores"],"additionalProperties":false}`)
+)
+
+// chatJSON asks for one JSON value, and for plain text where the server cannot
+// constrain a reply: what reads it finds the value there too.
+func chatJSON(ctx context.Context, c Chatter, r ChatRequest) (ChatReply, error) {
+	reply, err := c.Chat(ctx, r, nil)
+	if refusesFormat(err) {
+		r.JSON, r.Schema = false, nil
+		reply, err = c.Chat(ctx, r, nil)
+	}
+	return reply, err
 }
 
 // maxKeywordReplyTokens bounds a keyword reply; a reasoning model thinks first.

@@ -42,7 +42,7 @@ func (r modelReranker) Rerank(ctx context.Context, query string, texts []string)
 	if len(texts) == 0 {
 		return RerankReply{}, nil
 	}
-	reply, err := r.c.Chat(ctx, rerankRequest(query, texts, r.o.Tokens/len(texts)), nil)
+	reply, err := chatJSON(ctx, r.c, rerankRequest(query, texts, r.o.Tokens/len(texts)))
 	if err != nil {
 		return RerankReply{}, fmt.Errorf("rerank with %s: %w", r.c.Model(), err)
 	}
@@ -77,6 +77,7 @@ func rerankRequest(query string, texts []string, each int) ChatRequest {
 		System:      promptText(promptRerank),
 		Messages:    []Message{{Role: "user", Content: f + "\n" + text + f}},
 		JSON:        true,
+		Schema:      scoresSchema,
 		MaxTokens:   rerankThoughtTokens + rerankScoreTokens*len(texts),
 		Temperature: &zero,
 	}

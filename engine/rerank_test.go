@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -47,6 +48,7 @@ func TestModelReranker(t *testing.T) {
 	require.Len(t, c.asked, 1)
 	q := c.asked[0]
 	require.True(t, q.JSON)
+	require.True(t, json.Valid(q.Schema))
 	require.Zero(t, *q.Temperature)
 	lines := strings.Split(q.Messages[0].Content, "\n")
 	require.Equal(t, lines[0], lines[len(lines)-1], "fenced")
@@ -61,6 +63,24 @@ func TestModelReranker(t *testing.T) {
 	c.err = fmt.Errorf("%w: gone", ErrModelDown)
 	_, err = r.Rerank(context.Background(), "q", []string{"a"})
 	require.ErrorIs(t, err, ErrModelDown)
+}
+
+// A server that cannot constrain a reply is asked without.
+func TestChatJSON(t *testing.T) {
+	for _, schema := range []json.RawMessage{keywordSchema, rewriteSchema, scoresSchema} {
+		require.True(t, json.Valid(schema))
+	}
+	c := &scripted{err: fmt.Errorf("%w: response_format is not supported", ErrModelRefused)}
+	_, err := chatJSON(context.Background(), c, keywordRequest("Who?"))
+	require.ErrorIs(t, err, ErrModelRefused)
+	require.Len(t, c.asked, 2)
+	require.True(t, c.asked[0].JSON)
+	require.False(t, c.asked[1].JSON)
+	require.Empty(t, c.asked[1].Schema)
+	c.err = fmt.Errorf("%w: no such key", ErrModelRefused)
+	_, err = chatJSON(context.Background(), c, keywordRequest("Who?"))
+	require.Error(t, err)
+	require.Len(t, c.asked, 3)
 }
 
 func TestRerankParts(t *testing.T) {
@@ -237,4 +257,24 @@ func TestMemory(t *testing.T) {
 	none.forget(key(0).space)
 	_, ok = none.get(key(1))
 	require.False(t, ok)
+}
+
+// Whatever a model writes, scores are in range and a question is one.
+func FuzzQuestionReplies(f *testing.F) {
+	f.Add(`{"scores":[{"id":1,"score":3}]}`)
+	f.Add(`{"question":"Where?"}`)
+	f.Add("<think>{\"id\":1e99,\"score\":\"-1\"}")
+	f.Fuzz(func(t *testing.T, reply string) {
+		if scores, ok := parseScores(reply, 3); ok {
+			require.Len(t, scores, 3)
+			for _, s := range scores {
+				require.True(t, s >= 0 && s <= 10)
+			}
+		}
+		if q, ok := parseRewrite(reply); ok {
+			require.NotEmpty(t, strings.TrimSpace(q))
+			require.LessOrEqual(t, len(q), 4*maxRewrittenChars)
+			require.NotContains(t, q, "\n")
+		}
+	})
 }
