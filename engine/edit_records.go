@@ -43,6 +43,8 @@ type aliasRecord struct {
 	Into   string `json:"into"`             // as written
 	Rename bool   `json:"rename,omitempty"` // the entity is shown as Into from now on
 	Merge  string `json:"merge"`            // the act that wrote it
+
+	id, to string // identities of Name and Into, see newHand
 }
 
 // editRecord is what people wrote of an entity, or of a relation when Target is
@@ -58,6 +60,7 @@ type editRecord struct {
 	Keywords    *string  `json:"keywords,omitempty"`
 	Weight      *float64 `json:"weight,omitempty"`
 
+	id, to  string // identities of Name and Target, see newHand
 	print   uint64 // of a fold of edits
 	forward bool   // of a fold: a created relation points from the smaller name to the larger
 }
@@ -219,20 +222,20 @@ func newHand(aliases []*aliasRecord, edits []*editRecord) (*byHand, error) {
 		return id
 	}
 	for _, a := range aliases {
-		h.alias[spell(a.Name)] = a
-		spell(a.Into)
+		a.id, a.to = spell(a.Name), spell(a.Into)
+		h.alias[a.id] = a
 	}
 	for id := range h.alias {
 		root, steps := id, 0
 		for h.alias[root] != nil {
-			if root = EntityID(h.alias[root].Into); steps > len(h.alias) {
+			if root = h.alias[root].to; steps > len(h.alias) {
 				return nil, fmt.Errorf("%w: the alias %q leads back to itself", ErrDamaged, id)
 			}
 			steps++
 		}
 		h.root[id] = root
 		h.names[root] = append(h.names[root], id)
-		if key := nameKey(id); key != "" && !slices.Contains(h.keys[key], root) {
+		if key := nameKey(id); key != "" && !slices.Contains(h.keys[key], root) { // names of one key are few
 			h.keys[key] = append(h.keys[key], root)
 		}
 	}
@@ -248,7 +251,7 @@ func newHand(aliases []*aliasRecord, edits []*editRecord) (*byHand, error) {
 	}
 	for root, ids := range h.names {
 		for _, id := range ids {
-			if a := h.alias[id]; a.Rename && EntityID(a.Into) == root {
+			if a := h.alias[id]; a.Rename && a.to == root {
 				if s, ok := h.renamed[root]; !ok || a.Into < s {
 					h.renamed[root] = a.Into
 				}
@@ -256,11 +259,12 @@ func newHand(aliases []*aliasRecord, edits []*editRecord) (*byHand, error) {
 		}
 	}
 	for _, e := range edits {
-		id := spell(e.Name)
+		e.id = spell(e.Name)
 		if e.Target == "" {
-			h.entities[id] = e
+			h.entities[e.id] = e
 		} else {
-			h.pairs[pairOf(id, spell(e.Target))] = e
+			e.to = spell(e.Target)
+			h.pairs[pairOf(e.id, e.to)] = e
 			h.cut = h.cut || e.Deleted
 		}
 	}
@@ -295,7 +299,7 @@ func (h *byHand) foldEdits() {
 			f = &editRecord{Name: root[0], Target: root[1]}
 			h.relation[root] = f
 		}
-		e.forward = h.rootOf(EntityID(e.Name)) == root[0]
+		e.forward = h.rootOf(e.id) == root[0]
 		f.over(e)
 	}
 	for _, f := range h.entity {
@@ -338,10 +342,24 @@ func (h *byHand) rootOf(identity string) string {
 func (h *byHand) chain(identity string) []string {
 	out := []string{identity}
 	for a := h.alias[identity]; a != nil; a = h.alias[identity] {
-		identity = EntityID(a.Into)
+		identity = a.to
 		out = append(out, identity)
 	}
 	return out
+}
+
+// sameChain reports whether a name stands for the same by both, step by step.
+func sameChain(a, b *byHand, identity string) bool {
+	for {
+		x, y := a.alias[identity], b.alias[identity]
+		if x == nil || y == nil {
+			return x == y
+		}
+		if x.to != y.to {
+			return false
+		}
+		identity = x.to
+	}
 }
 
 // hidden says that what is said under a name is left out: the entity was deleted
@@ -354,7 +372,7 @@ func (h *byHand) hidden(identity string) bool {
 		return true
 	}
 	a := h.alias[identity]
-	return a != nil && h.hidden(EntityID(a.Into))
+	return a != nil && h.hidden(a.to)
 }
 
 // hiddenPair is hidden for what is said of two names.

@@ -140,7 +140,7 @@ func (r *resident) mentioning(old, now *byHand) map[uint32]bool {
 	}
 	for _, h := range [2]*byHand{old, now} {
 		for id := range h.alias {
-			if old.hidden(id) != now.hidden(id) || !slices.Equal(old.chain(id), now.chain(id)) {
+			if old.hidden(id) != now.hidden(id) || !sameChain(old, now, id) {
 				name(id)
 			}
 		}
