@@ -314,6 +314,36 @@ func (v *view) addNamesOf(q *question, root, surface string, at int) {
 	}
 }
 
+// namedByHand is what it counts that a question names an end: a word of its own
+// counts for more, but the words of a base that has no passage are not known.
+const namedByHand = 0.001
+
+// relationsByHand adds what people wrote of the relations of the entities that a
+// question names: no passage leads to it.
+func (s *search) relationsByHand(match *matcher, sum map[uint32]float64) {
+	if len(s.r.hand.relation) == 0 || !s.r.whole() {
+		return
+	}
+	looked := 0
+	text := func(t *string) string {
+		if t == nil {
+			return ""
+		}
+		return *t
+	}
+	for _, k := range s.lowKeys() {
+		for _, e := range s.r.named(k) {
+			s.r.graph.Neighbours(e, func(_, rel uint32, _ bool, _ float32) bool {
+				if x := s.r.relations[rel].edit; x != nil {
+					sum[rel] = max(sum[rel], namedByHand+match.score(text(x.Keywords), text(x.Description)))
+				}
+				looked++
+				return looked < maxEdgesPerQuery
+			})
+		}
+	}
+}
+
 // shownByHand is the name that people gave an entity, "" when they gave none.
 func (r *resident) shownByHand(e uint32) string {
 	if x := r.entities[e].edit; x != nil && x.Shown != nil {

@@ -454,6 +454,7 @@ func (s *search) findRelations(tx *tenancy.Tx) ([]scored, error) {
 			}
 		}
 	}
+	s.relationsByHand(match, sum)
 	return bestScored(sum, s.p.topK, s.r.lessRelation), nil
 }
 
