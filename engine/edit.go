@@ -27,8 +27,9 @@ type RelationEdit struct {
 	Weight      *float64 `json:"weight"`      // above 0, at most 1e9
 }
 
-// RenameOptions say what a new name in an EntityEdit may do.
-type RenameOptions struct {
+// EditOptions say what an edit of an entity may do.
+type EditOptions struct {
+	Reset       bool // what was written before is taken back first
 	AllowRename bool // else a new name is refused
 	AllowMerge  bool // a name that another entity has makes the two one
 }
@@ -75,12 +76,13 @@ func (k *KB) CreateEntity(ctx context.Context, name string, e EntityEdit) (*Grap
 // EditEntity says what an entity is, whatever documents say of it now or later.
 // A new name is an alias from the old one, and how the entity is shown; it can be
 // taken back as a merge can. ErrNotFound when there is no such entity, ErrExists
-// when another has the new name and merging is not allowed.
-func (k *KB) EditEntity(ctx context.Context, name string, e EntityEdit, o RenameOptions) (*GraphNode, error) {
+// when another has the new name and merging is not allowed. An entity of which all
+// is taken back follows the documents again.
+func (k *KB) EditEntity(ctx context.Context, name string, e EntityEdit, o EditOptions) (*GraphNode, error) {
 	if err := e.check("updated_data"); err != nil {
 		return nil, err
 	}
-	if e == (EntityEdit{}) {
+	if e == (EntityEdit{}) && !o.Reset {
 		return nil, badField("updated_data", "is empty; a name, a type or a description is needed")
 	}
 	to := ""
@@ -122,7 +124,11 @@ func (k *KB) EditEntity(ctx context.Context, name string, e EntityEdit, o Rename
 		if err != nil {
 			return nil, err
 		}
-		edit.over(kept(old))
+		if kept := kept(old); o.Reset {
+			edit.Created = kept.Created
+		} else {
+			edit.over(kept)
+		}
 		if e.Type != nil {
 			edit.Type = e.Type
 		}
@@ -132,7 +138,7 @@ func (k *KB) EditEntity(ctx context.Context, name string, e EntityEdit, o Rename
 		if again != nil {
 			edit.Shown = again
 		}
-		if to != "" && again == nil && e.Type == nil && e.Description == nil {
+		if to != "" && again == nil && e.Type == nil && e.Description == nil && !o.Reset {
 			return edit, nil // the alias says it all
 		}
 		return edit, c.putEdit(edit, old)
@@ -191,13 +197,13 @@ func (k *KB) CreateRelation(ctx context.Context, source, target string, e Relati
 }
 
 // EditRelation says what the relation of two entities is, whatever documents say
-// of it now or later; which way it points stays as it is. ErrNotFound when there
-// is none.
-func (k *KB) EditRelation(ctx context.Context, source, target string, e RelationEdit) (*GraphEdge, error) {
+// of it now or later; which way it points stays as it is. With reset, what was
+// written before is taken back first. ErrNotFound when there is none.
+func (k *KB) EditRelation(ctx context.Context, source, target string, e RelationEdit, reset bool) (*GraphEdge, error) {
 	if err := e.check("updated_data"); err != nil {
 		return nil, err
 	}
-	if e == (RelationEdit{}) {
+	if e == (RelationEdit{}) && !reset {
 		return nil, badField("updated_data", "is empty; a description, keywords or a weight is needed")
 	}
 	if err := k.ends(ctx, "source_id", source, "target_id", target, true); err != nil {
@@ -209,7 +215,10 @@ func (k *KB) EditRelation(ctx context.Context, source, target string, e Relation
 			return nil, err
 		}
 		if old != nil && !old.Deleted {
-			edit = old // it keeps the way it was created
+			edit = &editRecord{Name: old.Name, Target: old.Target, Created: old.Created} // it keeps the way it was created
+			if !reset {
+				edit.over(old)
+			}
 		}
 		for _, x := range []struct{ said, into **string }{{&e.Description, &edit.Description}, {&e.Keywords, &edit.Keywords}} {
 			if *x.said != nil {

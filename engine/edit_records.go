@@ -451,8 +451,15 @@ func (c *change) dropAlias(identity string) error {
 	return c.setHand("", kindAlias, aliasKey(identity), nil)
 }
 
-// putEdit writes an edit in the place of old, which is nil when there is none.
+// putEdit writes an edit in the place of old, which is nil when there is none. One
+// that says nothing is no record.
 func (c *change) putEdit(e, old *editRecord) error {
+	if *e == (editRecord{Name: e.Name, Target: e.Target}) {
+		if old != nil {
+			c.st.Edits--
+		}
+		return c.setHand("", kindEdit, e.key(), nil)
+	}
 	if old == nil {
 		if c.st.Edits++; c.st.Edits > maxEdits {
 			return badField("entity_name", fmt.Sprintf("would be more than %d edits in this knowledge base", maxEdits))

@@ -122,7 +122,7 @@ func TestMerge_Shows(t *testing.T) {
 	}
 	require.Contains(t, chunks("What is known of Augusta King?", engine.ModePPR), "a-chunk-000")
 	require.Contains(t, chunks("What is known of Ada Lovelace?", engine.ModePPR), "b-chunk-000")
-	_, err = kb.EditEntity(ctx, "Turin", engine.EntityEdit{Name: ptr("Augusta Taurinorum")}, engine.RenameOptions{AllowRename: true})
+	_, err = kb.EditEntity(ctx, "Turin", engine.EntityEdit{Name: ptr("Augusta Taurinorum")}, engine.EditOptions{AllowRename: true})
 	require.NoError(t, err)
 	require.Equal(t, "c-chunk-000", chunks("Who went to Augusta Taurinorum?", engine.ModePPR)[0], "no passage has the name")
 	_, err = kb.Unmerge(ctx, engine.UnmergeRequest{Entity: "Turin"})
@@ -175,7 +175,7 @@ func TestMerge_ReadsWhatItTouches(t *testing.T) {
 // What people write wins over documents, and stays when they change.
 func TestEdit_Entity(t *testing.T) {
 	v, kb := handful(t)
-	n, err := kb.EditEntity(ctx, "babbage", engine.EntityEdit{Type: ptr("mathematician"), Description: ptr("Lucasian professor.")}, engine.RenameOptions{})
+	n, err := kb.EditEntity(ctx, "babbage", engine.EntityEdit{Type: ptr("mathematician"), Description: ptr("Lucasian professor.")}, engine.EditOptions{})
 	require.NoError(t, err)
 	check := func() {
 		t.Helper()
@@ -194,11 +194,19 @@ func TestEdit_Entity(t *testing.T) {
 	d, err := kb.QueryData(ctx, engine.Query{Query: "Who is Babbage?", Mode: engine.ModeLocal})
 	require.NoError(t, err)
 	require.Equal(t, "Lucasian professor.", d.Data.Entities[0].Description)
-	_, err = kb.EditEntity(ctx, "babbage", engine.EntityEdit{Description: ptr("")}, engine.RenameOptions{})
+	_, err = kb.EditEntity(ctx, "babbage", engine.EntityEdit{Description: ptr("")}, engine.EditOptions{})
 	require.NoError(t, err)
 	n = entityOf(t, kb, "Babbage")
 	require.Equal(t, []any{"mathematician", ""}, []any{n.Properties["entity_type"], n.Properties["description"]}, "the other field stays")
 	require.Nil(t, entityOf(t, kb, "Turin").Properties["source"])
+	_, err = kb.EditEntity(ctx, "babbage", engine.EntityEdit{Description: ptr("Again.")}, engine.EditOptions{Reset: true})
+	require.NoError(t, err)
+	n = entityOf(t, kb, "Babbage")
+	require.Equal(t, []any{"person", "Again."}, []any{n.Properties["entity_type"], n.Properties["description"]})
+	_, err = kb.EditEntity(ctx, "babbage", engine.EntityEdit{}, engine.EditOptions{Reset: true})
+	require.NoError(t, err)
+	require.Nil(t, entityOf(t, kb, "Babbage").Properties["source"], "it follows the documents again")
+	require.NotContains(t, v.Dump("k"), "edit ")
 }
 
 func TestEdit_DeleteAndCreate(t *testing.T) {
@@ -289,7 +297,7 @@ func TestEdit_Relation(t *testing.T) {
 		require.Len(t, g.Edges, 1)
 		return g.Edges[0]
 	}
-	e, err := kb.EditRelation(ctx, "Babbage", "Ada Lovelace", engine.RelationEdit{Weight: ptr(9.0), Keywords: ptr("friends")})
+	e, err := kb.EditRelation(ctx, "Babbage", "Ada Lovelace", engine.RelationEdit{Weight: ptr(9.0), Keywords: ptr("friends")}, false)
 	require.NoError(t, err)
 	require.Equal(t, edge(), *e)
 	require.Equal(t, []any{"Ada Lovelace", 9.0, "friends", "They wrote letters."}, []any{e.Source, e.Properties["weight"], e.Properties["keywords"], e.Properties["description"]}, "it points as it did")
@@ -299,12 +307,12 @@ func TestEdit_Relation(t *testing.T) {
 	require.Len(t, g.Nodes, 1)
 	v.Restart()
 	kb = v.KB("k")
-	_, err = kb.EditRelation(ctx, "Babbage", "Ada Lovelace", engine.RelationEdit{Weight: ptr(1.0)})
+	_, err = kb.EditRelation(ctx, "Babbage", "Ada Lovelace", engine.RelationEdit{Weight: ptr(1.0)}, false)
 	require.ErrorIs(t, err, engine.ErrNotFound)
 	_, err = kb.CreateRelation(ctx, "Babbage", "Ada Lovelace", engine.RelationEdit{})
 	require.NoError(t, err)
 	require.Equal(t, []any{"Babbage", 2.0, "They wrote letters."}, []any{edge().Source, edge().Properties["weight"], edge().Properties["description"]}, "it comes back and points as it was made")
-	_, err = kb.EditRelation(ctx, "Ada Lovelace", "Babbage", engine.RelationEdit{Description: ptr("d")})
+	_, err = kb.EditRelation(ctx, "Ada Lovelace", "Babbage", engine.RelationEdit{Description: ptr("d")}, false)
 	require.NoError(t, err)
 	require.Equal(t, []any{"Babbage", "d"}, []any{edge().Source, edge().Properties["description"]})
 	_, err = kb.CreateRelation(ctx, "Ada Lovelace", "Babbage", engine.RelationEdit{})
@@ -320,23 +328,23 @@ func TestEdit_Relation(t *testing.T) {
 func TestEdit_Rename(t *testing.T) {
 	v, kb := handful(t)
 	dump := v.Dump("k")
-	rename := func(from, to string, o engine.RenameOptions) (*engine.GraphNode, error) {
+	rename := func(from, to string, o engine.EditOptions) (*engine.GraphNode, error) {
 		return kb.EditEntity(ctx, from, engine.EntityEdit{Name: &to}, o)
 	}
 	var f *engine.FieldError
-	_, err := rename("Turin", "Torino", engine.RenameOptions{})
+	_, err := rename("Turin", "Torino", engine.EditOptions{})
 	require.ErrorAs(t, err, &f)
 	require.Equal(t, "allow_rename", f.Field)
-	_, err = rename("Turin", "babbage", engine.RenameOptions{AllowRename: true})
+	_, err = rename("Turin", "babbage", engine.EditOptions{AllowRename: true})
 	require.ErrorIs(t, err, engine.ErrExists)
-	n, err := rename("Turin", "Torino", engine.RenameOptions{AllowRename: true})
+	n, err := rename("Turin", "Torino", engine.EditOptions{AllowRename: true})
 	require.NoError(t, err)
 	require.Equal(t, "Torino", n.ID)
 	require.Equal(t, n, entityOf(t, kb, "turin"), "the old name is known")
-	n, err = rename("Torino", "TORINO", engine.RenameOptions{AllowRename: true})
+	n, err = rename("Torino", "TORINO", engine.EditOptions{AllowRename: true})
 	require.NoError(t, err)
 	require.Equal(t, "TORINO", n.ID)
-	n, err = rename("Torino", "Turin", engine.RenameOptions{AllowRename: true})
+	n, err = rename("Torino", "Turin", engine.EditOptions{AllowRename: true})
 	require.NoError(t, err)
 	require.Equal(t, "Turin", n.ID, "back to a name that it has")
 	v.Add("k", "d", "entity|Turin|place|On the Po.\n")
@@ -344,7 +352,7 @@ func TestEdit_Rename(t *testing.T) {
 	require.Equal(t, 2, entityOf(t, kb, "torino").Properties["mentions"])
 	_, err = kb.Delete(ctx, []string{"d"}, false)
 	require.NoError(t, err)
-	_, err = rename("Turin", "Ada Lovelace", engine.RenameOptions{AllowRename: true, AllowMerge: true})
+	_, err = rename("Turin", "Ada Lovelace", engine.EditOptions{AllowRename: true, AllowMerge: true})
 	require.NoError(t, err)
 	require.Equal(t, 2, entityOf(t, kb, "Turin").Properties["mentions"])
 	for _, name := range []string{"torino", "turin"} {
@@ -359,11 +367,14 @@ func TestEdit_Refuses(t *testing.T) {
 	v, kb := handful(t)
 	create := func(name string, e engine.EntityEdit) error { _, err := kb.CreateEntity(ctx, name, e); return err }
 	edit := func(name string, e engine.EntityEdit) error {
-		_, err := kb.EditEntity(ctx, name, e, engine.RenameOptions{AllowRename: true})
+		_, err := kb.EditEntity(ctx, name, e, engine.EditOptions{AllowRename: true})
 		return err
 	}
 	relate := func(a, b string, e engine.RelationEdit) error { _, err := kb.CreateRelation(ctx, a, b, e); return err }
-	change := func(a, b string, e engine.RelationEdit) error { _, err := kb.EditRelation(ctx, a, b, e); return err }
+	change := func(a, b string, e engine.RelationEdit) error {
+		_, err := kb.EditRelation(ctx, a, b, e, false)
+		return err
+	}
 	merge := func(into string, names ...string) error {
 		_, err := kb.Merge(ctx, engine.MergeRequest{Change: names, Into: into})
 		return err
@@ -445,15 +456,15 @@ func act(kb *engine.KB, r *rand.Rand, merges *[]string) error {
 	case 3:
 		_, err = kb.CreateEntity(ctx, name(), engine.EntityEdit{Type: text(), Description: text()})
 	case 4:
-		_, err = kb.EditEntity(ctx, name(), engine.EntityEdit{Type: text(), Description: text()}, engine.RenameOptions{})
+		_, err = kb.EditEntity(ctx, name(), engine.EntityEdit{Type: text(), Description: text()}, engine.EditOptions{})
 	case 5:
-		_, err = kb.EditEntity(ctx, name(), engine.EntityEdit{Name: ptr([]string{"Torino", "BABBAGE", "Ada K."}[r.IntN(3)])}, engine.RenameOptions{AllowRename: true, AllowMerge: r.IntN(2) == 0})
+		_, err = kb.EditEntity(ctx, name(), engine.EntityEdit{Name: ptr([]string{"Torino", "BABBAGE", "Ada K."}[r.IntN(3)])}, engine.EditOptions{AllowRename: true, AllowMerge: r.IntN(2) == 0})
 	case 6:
 		err = kb.DeleteEntity(ctx, name())
 	case 7:
 		_, err = kb.CreateRelation(ctx, name(), name(), engine.RelationEdit{Description: text(), Weight: ptr(float64(1 + r.IntN(3)))})
 	case 8:
-		_, err = kb.EditRelation(ctx, name(), name(), engine.RelationEdit{Keywords: text(), Description: text(), Weight: ptr(2.0)})
+		_, err = kb.EditRelation(ctx, name(), name(), engine.RelationEdit{Keywords: text(), Description: text(), Weight: ptr(2.0)}, false)
 	case 9:
 		err = kb.DeleteRelation(ctx, name(), name())
 	}
@@ -588,7 +599,7 @@ func TestEdit_WinsOverSummary(t *testing.T) {
 	}
 	v.Wait()
 	require.Equal(t, "SUM 8 of Ada.", describe(t, v, "k", ""))
-	_, err := v.KB("k").EditEntity(ctx, "Ada", engine.EntityEdit{Description: ptr("By hand.")}, engine.RenameOptions{})
+	_, err := v.KB("k").EditEntity(ctx, "Ada", engine.EntityEdit{Description: ptr("By hand.")}, engine.EditOptions{})
 	require.NoError(t, err)
 	v.Wait()
 	require.Equal(t, "By hand.", describe(t, v, "k", ""))

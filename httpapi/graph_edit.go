@@ -44,13 +44,14 @@ func (s *Server) editEntity(w http.ResponseWriter, r *http.Request, kb *engine.K
 	var in struct {
 		Name        string            `json:"entity_name"`
 		Data        engine.EntityEdit `json:"updated_data"`
+		Reset       bool              `json:"reset"`
 		AllowRename bool              `json:"allow_rename"`
 		AllowMerge  bool              `json:"allow_merge"`
 	}
 	if err := s.decodeSmall(r, &in); err != nil {
 		return err
 	}
-	n, err := kb.EditEntity(r.Context(), in.Name, in.Data, engine.RenameOptions{AllowRename: in.AllowRename, AllowMerge: in.AllowMerge})
+	n, err := kb.EditEntity(r.Context(), in.Name, in.Data, engine.EditOptions{Reset: in.Reset, AllowRename: in.AllowRename, AllowMerge: in.AllowMerge})
 	if err != nil {
 		return err
 	}
@@ -89,11 +90,12 @@ func (s *Server) editRelation(w http.ResponseWriter, r *http.Request, kb *engine
 		Source string              `json:"source_id"`
 		Target string              `json:"target_id"`
 		Data   engine.RelationEdit `json:"updated_data"`
+		Reset  bool                `json:"reset"`
 	}
 	if err := s.decodeSmall(r, &in); err != nil {
 		return err
 	}
-	e, err := kb.EditRelation(r.Context(), in.Source, in.Target, in.Data)
+	e, err := kb.EditRelation(r.Context(), in.Source, in.Target, in.Data, in.Reset)
 	if err != nil {
 		return err
 	}
