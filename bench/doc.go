@@ -4,9 +4,16 @@
 //
 //   - Retrieval: question sets with gold passages, through the whole engine.
 //   - Ingest: documents over REST into a running server.
+//   - Cost: what a document costs a server beside the language model, in bases of
+//     several sizes, and how often the model is asked.
+//   - Query: what a question costs beside the models, by mode.
+//   - Delete: what is asked of models when documents go or a paragraph changes, and
+//     whether what is left is exact.
 //   - Start: a server on an empty folder, from nothing to ready.
 //   - Crash: kill -9 of a running server under load, and what is left.
 //
 // Question sets are folders of JSON lines: a corpus of {id, title, text} and
-// questions of {id, question, gold_doc_ids}. See Set.
+// questions of {id, question, gold_doc_ids}, see Set; Triples replays what a model
+// once extracted from their passages. Workloads that need a model have a scripted
+// one, see Model, and documents made up for it, see Corpus.
 package bench

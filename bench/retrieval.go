@@ -120,47 +120,63 @@ func (b *base) ingest(ctx context.Context, set Set) (*engine.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	space, err := b.store.Enter(ctx, b.admin, b.tenant, k.ID, tenancy.PermDocumentCreate)
+	return b.fill(ctx, k.ID, set.Passages)
+}
+
+// input is the passage as a document of its own.
+func (p Passage) input() engine.DocumentInput {
+	in := engine.DocumentInput{ID: p.ID, FilePath: p.ID, Content: []byte(p.Text)}
+	if p.Title != "" {
+		in.Metadata = map[string]any{"title": p.Title}
+	}
+	return in
+}
+
+// fill adds passages to a knowledge base without documents and waits until all
+// are processed.
+func (b *base) fill(ctx context.Context, kbID string, passages []Passage) (*engine.Reader, error) {
+	space, err := b.store.Enter(ctx, b.admin, b.tenant, kbID, tenancy.PermDocumentCreate)
 	if err != nil {
 		return nil, err
 	}
 	kb := b.engine.KB(space)
-	for batch := range slices.Chunk(set.Passages, ingestBatch) {
+	for batch := range slices.Chunk(passages, ingestBatch) {
 		in := make([]engine.DocumentInput, len(batch))
 		for i, p := range batch {
-			in[i] = engine.DocumentInput{ID: p.ID, FilePath: p.ID, Content: []byte(p.Text)}
-			if p.Title != "" {
-				in[i].Metadata = map[string]any{"title": p.Title}
-			}
+			in[i] = p.input()
 		}
 		if _, err := kb.Add(ctx, in, "insert"); err != nil {
 			return nil, err
 		}
 	}
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		n, err := kb.StatusCounts(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if n[string(engine.StatusFailed)] > 0 {
-			return nil, fmt.Errorf("%d documents failed", n[string(engine.StatusFailed)])
-		}
-		if n[string(engine.StatusProcessed)] == len(set.Passages) {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-tick.C:
-		}
-	}
-	read, err := b.store.Enter(ctx, b.admin, b.tenant, k.ID, tenancy.PermQueryRun)
+	read, err := b.store.Enter(ctx, b.admin, b.tenant, kbID, tenancy.PermQueryRun)
 	if err != nil {
 		return nil, err
 	}
-	return b.engine.Reader(read), nil
+	return b.engine.Reader(read), b.settled(ctx, &kb.Reader, len(passages))
+}
+
+// settled waits until so many documents are processed.
+func (b *base) settled(ctx context.Context, r *engine.Reader, documents int) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		n, err := r.StatusCounts(ctx)
+		if err != nil {
+			return err
+		}
+		if bad := n[string(engine.StatusFailed)] + n[string(engine.StatusPartial)]; bad > 0 {
+			return fmt.Errorf("%d documents failed", bad)
+		}
+		if n[string(engine.StatusProcessed)] == documents {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // depth is how many chunks a question asks for.

@@ -13,3 +13,5 @@ func median(l []time.Duration) time.Duration {
 	}
 	return s[len(s)/2]
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -25,7 +28,7 @@ func benchCommand() *cobra.Command {
 		Long: `bench runs a workload and prints what it measured, as a table or with --json.
 Nothing it does touches a data folder of yours.`,
 	}
-	c.AddCommand(benchRetrieval(), benchIngest(), benchStart(), benchCrash())
+	c.AddCommand(benchRetrieval(), benchIngest(), benchModel(), benchQuery(), benchDelete(), benchStart(), benchCrash())
 	return c
 }
 
@@ -47,7 +50,7 @@ func report(cmd *cobra.Command, asJSON bool, v any, table func(io.Writer)) error
 }
 
 func benchRetrieval() *cobra.Command {
-	var data, modes, corpus, questions string
+	var data, modes, corpus, questions, triples string
 	var asJSON, noGroups, titledOnly bool
 	c := &cobra.Command{
 		Use:   "retrieval",
@@ -56,15 +59,17 @@ func benchRetrieval() *cobra.Command {
 asks its questions in every mode, with titles and with all titles blanked. The
 sets are those of --data (qa/2wiki, qa/musique100), or your own: --corpus is a
 file of JSON lines {id, title, text}, --questions one of {id, question,
-gold_doc_ids}.`,
+gold_doc_ids}.
+
+With --triples, what a language model once said of the passages takes the place
+of extraction by rules: a file of JSON lines {doc_id, entities, triples}, a triple
+being subject, predicate and object. The sets are then those that have a line
+for every passage. For MuSiQue:
+--triples DATA/qa/musique100/openie_gpt-3.5-turbo-1106.jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, err := loadSettings(cmd.Flags())
+			cfg, err := benchConfig(cmd)
 			if err != nil {
-				return err
-			}
-			cfg := v.server(slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})))
-			if err := v.err(); err != nil {
 				return err
 			}
 			m, err := cfg.models()
@@ -88,6 +93,17 @@ gold_doc_ids}.`,
 			} else if sets, err = bench.KnownSets(data); err != nil {
 				return err
 			}
+			if triples != "" {
+				x, err := bench.ReadTriples(triples, sets)
+				if err != nil {
+					return err
+				}
+				sets = slices.DeleteFunc(sets, func(s bench.Set) bool { return !x.Covers(s) })
+				if len(sets) == 0 {
+					return fmt.Errorf("%s has no line for some passages of every question set", triples)
+				}
+				o.Engine.Extractor = x
+			}
 			for _, s := range sets {
 				o.Sets = append(o.Sets, s)
 				if !titledOnly {
@@ -109,6 +125,7 @@ gold_doc_ids}.`,
 	c.Flags().StringVar(&data, "data", "../shared/data", "folder with qa/2wiki and qa/musique100")
 	c.Flags().StringVar(&corpus, "corpus", "", "corpus of a set of your own")
 	c.Flags().StringVar(&questions, "questions", "", "questions of a set of your own")
+	c.Flags().StringVar(&triples, "triples", "", "recorded triples to extract with")
 	c.Flags().StringVar(&modes, "modes", "naive,local,global,hybrid,mix,ppr", "comma separated modes")
 	c.Flags().BoolVar(&noGroups, "no-relation-words", false, "switch the table of relation words off")
 	c.Flags().BoolVar(&titledOnly, "titled", false, "leave out the sets with blanked titles")
@@ -116,8 +133,18 @@ gold_doc_ids}.`,
 	return c
 }
 
+// benchConfig reads the settings for an engine in this process.
+func benchConfig(cmd *cobra.Command) (serverConfig, error) {
+	v, err := loadSettings(cmd.Flags())
+	if err != nil {
+		return serverConfig{}, err
+	}
+	cfg := v.server(slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+	return cfg, v.err()
+}
+
 // ownServer starts this very binary on a temporary folder.
-func ownServer(ctx context.Context) (*bench.Server, func() error, error) {
+func ownServer(ctx context.Context, args ...string) (*bench.Server, func() error, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, err
@@ -126,11 +153,41 @@ func ownServer(ctx context.Context) (*bench.Server, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := bench.StartServer(ctx, self, dir)
+	s, err := bench.StartServer(ctx, self, dir, args...)
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return s, func() error { return errors.Join(s.Stop(), os.RemoveAll(dir)) }, nil
+}
+
+// scriptedServer starts this very binary with the scripted model as its model server
+// and makes a knowledge base in it.
+func scriptedServer(ctx context.Context, m *bench.Model, args ...string) (bench.Target, func() error, error) {
+	s, stop, err := ownServer(ctx, append([]string{
+		"--llm-binding", "openai", "--llm-binding-host", m.URL, "--llm-model", bench.ModelChat,
+		"--embedding-binding", "openai", "--embedding-binding-host", m.URL, "--embedding-model", bench.ModelEmbed,
+	}, args...)...)
+	if err != nil {
+		return bench.Target{}, nil, err
+	}
+	var t bench.Target
+	token, err := s.Token(ctx)
+	if err == nil {
+		t, err = s.NewKB(ctx, token, "bench")
+	}
+	if err != nil {
+		return t, nil, errors.Join(err, stop())
+	}
+	return t, stop, nil
+}
+
+// modelFlags are those of the commands with a scripted model.
+func modelFlags(c *cobra.Command, o *bench.ModelOptions, seed *uint64, chunkTokens *int, asJSON *bool) {
+	c.Flags().IntVar(&o.Dim, "dim", 384, "length of the model's vectors")
+	c.Flags().IntVar(&o.Piece, "piece", 0, "bytes of one streamed piece of a model's reply; 0: all of it")
+	c.Flags().Uint64Var(seed, "seed", 1, "seed of the documents")
+	c.Flags().IntVar(chunkTokens, "chunk-size", 1200, "tokens of a chunk")
+	c.Flags().BoolVar(asJSON, "json", false, "print JSON")
 }
 
 func benchIngest() *cobra.Command {
@@ -189,6 +246,179 @@ func benchIngest() *cobra.Command {
 	c.Flags().IntVar(&copies, "copies", 1, "how often the passages are sent, each time under other ids")
 	c.Flags().IntVar(&repeat, "repeat", 1, "runs, each on a fresh server")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func benchModel() *cobra.Command {
+	var o bench.CostOptions
+	var model bench.ModelOptions
+	var asJSON bool
+	var chunkTokens int
+	c := &cobra.Command{
+		Use:   "model",
+		Short: "What a document costs beside the language model, in bases of several sizes",
+		Long: `model starts a scripted model that speaks OpenAI's wire and takes no time to think,
+and a server of its own that uses it for extraction, descriptions and vectors. It
+fills a knowledge base with made-up documents to each of the sizes and measures
+what some more cost: the server's processor time until nothing is left to do, and
+its calls of the model. The model's own time is in another process.
+
+Documents of one chunk show how the cost grows with the base; documents of more
+(--chunks 10) show the calls a chunk, since vectors are made a document at a time. Documents share some of what they
+speak of, so the model writes long descriptions anew (chat calls beside those of
+extraction); with --own they share nothing.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Model, err = bench.StartModel(model); err != nil {
+				return err
+			}
+			o.Progress = cmd.ErrOrStderr()
+			o.Open = func(ctx context.Context) (bench.Target, func() error, error) {
+				return scriptedServer(ctx, o.Model, "--chunk-size", strconv.Itoa(chunkTokens))
+			}
+			rows, err := bench.Cost(cmd.Context(), o)
+			if err := errors.Join(err, o.Model.Close()); err != nil {
+				return err
+			}
+			return report(cmd, asJSON, rows, func(w io.Writer) {
+				fmt.Fprintln(w, "documents\twindows\tchunks/doc\tCPU ms/doc\tmin\tmax\tratio\tCPU ms/chunk\textract calls/chunk\tchat\tembedding\ttexts\twhile filling CPU ms/doc")
+				for _, r := range rows {
+					fmt.Fprintf(w, "%d\t%d\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t%.2f\n", r.Documents, r.Windows, float64(r.Chunks)/float64(max(1, r.Measured)),
+						r.CPU, r.CPUMin, r.CPUMax, r.CPU/rows[0].CPU, r.CPUChunk, r.Extract, r.Chat, r.Embed, r.Texts, r.CPUFirst)
+				}
+			})
+		},
+	}
+	c.Flags().IntSliceVar(&o.Sizes, "sizes", []int{100, 1000, 10_000}, "documents in the base")
+	c.Flags().IntVar(&o.Window, "window", 100, "documents measured together")
+	c.Flags().IntVar(&o.Probes, "probes", 5, "windows for each size")
+	c.Flags().IntVar(&o.Corpus.Chunks, "chunks", 1, "chunks of a document, about")
+	c.Flags().BoolVar(&o.Corpus.Own, "own", false, "documents speak of things of their own alone")
+	modelFlags(c, &model, &o.Corpus.Seed, &chunkTokens, &asJSON)
+	return c
+}
+
+func benchQuery() *cobra.Command {
+	var o bench.QueryOptions
+	var model bench.ModelOptions
+	var asJSON bool
+	var modes []string
+	var chunkTokens int
+	c := &cobra.Command{
+		Use:   "query",
+		Short: "What a query costs beside the models, by mode, over REST",
+		Long: `query starts a scripted model that speaks OpenAI's wire, and a server of its own that
+uses it, fills a knowledge base with made-up documents and asks it, one client and
+one question after the other, no question twice. Overhead is the time of a whole
+answer less what the model server took for keywords, vectors and the text; the way
+to the model and back is in it.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			for _, m := range modes {
+				o.Modes = append(o.Modes, engine.Mode(m))
+			}
+			if o.Model, err = bench.StartModel(model); err != nil {
+				return err
+			}
+			o.Progress = cmd.ErrOrStderr()
+			var rows []bench.QueryRow
+			var stop func() error
+			if o.Target, stop, err = scriptedServer(cmd.Context(), o.Model, "--chunk-size", strconv.Itoa(chunkTokens)); err == nil {
+				rows, err = bench.Query(cmd.Context(), o)
+				err = errors.Join(err, stop())
+			}
+			if err := errors.Join(err, o.Model.Close()); err != nil {
+				return err
+			}
+			return report(cmd, asJSON, rows, func(w io.Writer) {
+				fmt.Fprintln(w, "mode\tchunks\tquestions\ttotal p50 ms\tp99\toverhead p50 ms\tp99\tmax\tserver CPU ms\treferences\tstages p50 ms")
+				for _, r := range rows {
+					fmt.Fprintf(w, "%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t", r.Mode, r.Chunks, r.Questions, r.TotalP50, r.TotalP99,
+						r.OverheadP50, r.OverheadP99, r.OverheadMax, r.CPU, r.Found)
+					for _, name := range slices.Sorted(maps.Keys(r.StagesP50)) {
+						fmt.Fprintf(w, "%s %.2f  ", name, r.StagesP50[name])
+					}
+					fmt.Fprintln(w)
+				}
+			})
+		},
+	}
+	c.Flags().IntVar(&o.Documents, "documents", 1000, "documents in the base")
+	c.Flags().IntVar(&o.Corpus.Chunks, "chunks", 10, "chunks of a document, about")
+	c.Flags().IntVar(&o.Questions, "questions", 500, "questions for each mode")
+	c.Flags().StringSliceVar(&modes, "modes", []string{"naive", "local", "global", "hybrid", "mix", "ppr"}, "comma separated modes")
+	modelFlags(c, &model, &o.Corpus.Seed, &chunkTokens, &asJSON)
+	return c
+}
+
+func benchDelete() *cobra.Command {
+	var o bench.DeleteOptions
+	var model bench.ModelOptions
+	var asJSON bool
+	var chunkTokens int
+	c := &cobra.Command{
+		Use:   "delete",
+		Short: "What deleting documents and changing a paragraph costs, and whether it is exact",
+		Long: `delete fills a knowledge base in a temporary folder with made-up documents, read by
+a scripted model, deletes some in one call and waits until nothing is left to do.
+It counts what was asked of the model (summary calls write long descriptions anew
+in the background; any other chat call would be a fault) and compares what is left with a base that
+never had the documents: the canonical dump, and the text each entity and relation
+has a vector of. Then it changes one paragraph of a long document. Background is
+the time from the end of the call, with the scripted model's. It exits with 1 when
+anything is not exact.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := benchConfig(cmd)
+			if err != nil {
+				return err
+			}
+			o.Texts = &bench.Texts{}
+			model.Embedded = o.Texts.See
+			if o.Model, err = bench.StartModel(model); err != nil {
+				return err
+			}
+			var m models
+			end := endpoint{binding: "openai", url: o.Model.URL}
+			if m.chatter, err = end.chatter(bench.ModelChat, 0); err != nil {
+				return err
+			}
+			if m.embedder, err = end.embedder(bench.ModelEmbed, 0, 0, cfg.engine.EmbedBatch); err != nil {
+				return err
+			}
+			m.extractor = engine.ModelExtractor(m.chatter, engine.ExtractOptions{})
+			m.answerer = engine.ModelAnswerer(m.chatter, engine.AnswerOptions{})
+			o.Engine = cfg.engine
+			o.Engine.ChunkTokens = chunkTokens
+			o.Engine.ChunkOverlap = min(o.Engine.ChunkOverlap, chunkTokens/4)
+			m.into(&o.Engine)
+			o.Progress = cmd.ErrOrStderr()
+			r, err := bench.Delete(cmd.Context(), o)
+			if err := errors.Join(err, o.Model.Close()); err != nil {
+				return err
+			}
+			if err := report(cmd, asJSON, r, func(w io.Writer) {
+				fmt.Fprintln(w, "delete\tof\tchunks\tms/doc\tCPU ms/doc\tbackground ms/doc\tmodel calls in the call\tchat calls\tof them summaries\tembedding calls\ttexts\tchanged profiles\tneedless\tbases that differ")
+				fmt.Fprintf(w, "%d\t%d\t%d\t%.2f\t%.2f\t%.2f\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d of %d\n", r.Deleted, r.Documents, r.Chunks, r.CallMS, r.CallCPU, r.PastMS, r.InCall,
+					r.Chat, r.Summary, r.Embed, r.Texts, r.Changed, r.Needless, r.Differences, r.Repeat)
+				u := r.Update
+				fmt.Fprintln(w, "\nupdate of chunks\tchanged\textract calls\tsummary calls\tembedding calls\tembedded chunks\ttexts\tms\tdiffers")
+				fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\t%t\n", u.Chunks, u.Changed, u.Extract, u.Summary, u.Embed, u.Passages, u.Texts, u.MS, u.Different)
+			}); err != nil {
+				return err
+			}
+			if r.InCall > 0 || r.Chat > r.Summary || r.Needless > 0 || r.Differences > 0 || r.Update.Different || r.Update.Extract != r.Update.Changed {
+				return errReported
+			}
+			return nil
+		},
+	}
+	c.Flags().IntVar(&o.Documents, "documents", 200, "documents in the base")
+	c.Flags().IntVar(&o.Deleted, "deleted", 85, "documents deleted in one call")
+	c.Flags().IntVar(&o.Chunks, "chunks", 2, "chunks of a document, about")
+	c.Flags().IntVar(&o.Long, "long", 100, "chunks of the document that is updated, about")
+	c.Flags().IntVar(&o.Repeat, "repeat", 3, "bases that documents are deleted from")
+	modelFlags(c, &model, &o.Seed, &chunkTokens, &asJSON)
 	return c
 }
 
