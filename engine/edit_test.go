@@ -528,6 +528,7 @@ func TestEdit_RandomSequences(t *testing.T) {
 				}
 				v.KB(fresh)
 				require.NoError(t, engine.CopyHand(space(v, base), v.Space(enginetest.Tenant, fresh, tenancy.PermKBManage), 0))
+				require.NoError(t, engine.Touch(v.Engine, v.Space(enginetest.Tenant, fresh, tenancy.PermKBManage), "nobody", 1)) // for the profiles
 				v.Wait()
 				require.Equal(t, v.Dump(fresh), v.Dump(base), "seed %d", seed)
 				require.Equal(t, observe(t, v, fresh), observe(t, v, base), "seed %d", seed)
