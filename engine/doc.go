@@ -42,6 +42,10 @@
 // embedder is a model (profiles.go), and long descriptions a summary where there
 // is a language model (summary.go).
 //
+// Every search and every look at the graph sees a view (filter_view.go): all of the
+// copy, or what the documents say that a Filter permits (filter.go, filter_parse.go),
+// as if the others were not there. What is not asked of the view leaks.
+//
 // # Text
 //
 // words*.go, names.go, stem.go and analysis.go take a text apart for retrieval:

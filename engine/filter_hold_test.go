@@ -296,6 +296,11 @@ func seenWithin(t testing.TB, kb *engine.KB, f *engine.Filter, text string) stri
 			d.Metadata.StagesMS = nil
 		}
 		put(string(mode)+" data", d, err)
+		x, err := kb.QueryExplain(ctx, q)
+		if err == nil {
+			x.Metadata.StagesMS, x.Total = nil, 0
+		}
+		put(string(mode)+" explanation", x, err)
 		ask := func(what string, q engine.Query) {
 			a, err := kb.Query(ctx, q)
 			if err == nil {
@@ -442,6 +447,84 @@ func TestFilter_Holds(t *testing.T) {
 			}
 			require.Greater(t, len(permitted), 5, "filters of every size: %v", permitted)
 		})
+	}
+}
+
+// What people wrote into the graph is of everything that they saw: under a filter
+// their words are not shown, and names that they made one stay one.
+func TestFilter_LeavesOutWhatPeopleWrote(t *testing.T) {
+	for name, o := range map[string]engine.Options{
+		"pure":   {Extractor: &byLines{}},
+		"served": {Extractor: &byLines{}, Embedder: served{&enginetest.Embedder{}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := enginetest.New(t, o)
+			kb := v.KB("k")
+			add := func(id, text string) {
+				_, err := kb.Add(ctx, []engine.DocumentInput{{ID: id, FilePath: id + ".txt", Content: []byte(text)}}, "insert")
+				require.NoError(t, err)
+			}
+			add("open", "Ada wrote to Babbage in London.\nentity|Ada|person|She wrote.\nentity|Babbage|person|He built.\nrelation|Ada|Babbage|letters|They wrote.|1\nrelation|Babbage|London|home|He lived there.|1\n")
+			add("shut", "Countess Kanari of London.\nentity|Kanari|person|Kanari hides.\nentity|London|Kanari|Kanari town.\nrelation|Kanari|London|kanari|Kanari walks.|9\nrelation|Babbage|London|kanari|Kanari home.|9\n")
+			v.Wait()
+			_, err := kb.CreateEntity(ctx, "Handmade Kanari", engine.EntityEdit{Type: ptr("kanari"), Description: ptr("A kanari of people.")})
+			require.NoError(t, err)
+			_, err = kb.CreateRelation(ctx, "Handmade Kanari", "Babbage", engine.RelationEdit{Description: ptr("A kanari told me."), Keywords: ptr("kanari"), Weight: ptr(70.0)})
+			require.NoError(t, err)
+			_, err = kb.EditEntity(ctx, "Babbage", engine.EntityEdit{Type: ptr("kanari"), Description: ptr("The kanari's friend."), Name: ptr("Kanari Babbage")}, engine.EditOptions{AllowRename: true})
+			require.NoError(t, err)
+			_, err = kb.EditRelation(ctx, "Ada", "Kanari Babbage", engine.RelationEdit{Description: ptr("A kanari said so."), Keywords: ptr("kanari"), Weight: ptr(70.0)}, false)
+			require.NoError(t, err)
+			_, err = kb.Merge(ctx, engine.MergeRequest{Change: []string{"Ada"}, Into: "Kanari"})
+			require.NoError(t, err)
+			v.Wait()
+			f, err := engine.ParseFilter([]byte(`{"doc_ids":["open"]}`))
+			require.NoError(t, err)
+			for _, q := range []string{"Who wrote to Babbage?", "Ada and her letters home"} {
+				require.Contains(t, strings.ToLower(seenWithin(t, kb, nil, q)), "kanari")
+				got := strings.ToLower(seenWithin(t, kb, f, q))
+				if at := strings.Index(got, "kanari"); at >= 0 {
+					t.Fatalf("shows through: %s", got[max(0, at-300):min(len(got), at+100)])
+				}
+			}
+			e, err := kb.Entity(ctx, "Kanari", f) // another name of Ada's now
+			require.NoError(t, err)
+			require.Equal(t, "Ada", e.ID)
+			require.Equal(t, "She wrote.", e.Properties["description"])
+			p, err := kb.Path(ctx, "Ada", "London", f)
+			require.NoError(t, err)
+			require.True(t, p.Found)
+			require.Equal(t, 1.0, p.Edges[0].Properties["weight"])
+			_, err = kb.Entity(ctx, "Handmade Kanari", f)
+			require.ErrorIs(t, err, engine.ErrNotFound)
+		})
+	}
+}
+
+// An answer that is remembered is one to the same filter: the prompt of another
+// holds nothing of what it forbids.
+func TestFilter_IsPartOfWhatIsRemembered(t *testing.T) {
+	chat := &enginetest.Chatter{Reply: func(engine.ChatRequest) (string, error) { return "It is so [1].", nil }}
+	v := enginetest.New(t, engine.Options{Chatter: chat, Answerer: engine.ModelAnswerer(chat, engine.AnswerOptions{})})
+	v.Add("k", "open", "Ada wrote to Babbage.", "shut", "Ada wrote to Kanari.")
+	v.Wait()
+	ask := func(f string) *engine.Answer {
+		q := engine.Query{Query: "Whom did Ada write to?"}
+		if f != "" {
+			var err error
+			q.Filter, err = engine.ParseFilter([]byte(f))
+			require.NoError(t, err)
+		}
+		a, err := v.KB("k").Query(ctx, q)
+		require.NoError(t, err)
+		return a
+	}
+	require.Len(t, ask("").References, 2)
+	for range 2 {
+		a := ask(`{"doc_ids":["open"]}`)
+		require.Len(t, a.References, 1)
+		require.Equal(t, "open", a.References[0].DocID)
+		require.Len(t, ask("").References, 2)
 	}
 }
 
