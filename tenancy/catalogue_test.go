@@ -31,7 +31,13 @@ func filled(t testing.TB, v reflect.Value) {
 			f.SetString(fmt.Sprint("value ", i))
 		case reflect.Bool:
 			f.SetBool(true)
+		case reflect.Slice:
+			f.Set(reflect.ValueOf([]string{fmt.Sprint("value ", i), "another"}))
 		case reflect.Map:
+			if f.Type() == reflect.TypeFor[map[string]string]() { // of prompts
+				f.Set(reflect.ValueOf(map[string]string{"glean": "in {language}", "summary": fmt.Sprint("{name} ", i)}))
+				break
+			}
 			f.Set(reflect.ValueOf(map[string]any{"n": float64(i), "deep": map[string]any{"list": []any{"a", true, nil}}}))
 		default:
 			t.Fatalf("field %s of kind %s", v.Type().Field(i).Name, f.Kind())
@@ -81,6 +87,7 @@ func TestUpdate_EveryFieldRoundTrips(t *testing.T) {
 
 	kb := KBInput{ID: "main", Name: "Main", Description: "d", Metadata: map[string]any{"k": "v"}}
 	filled(t, reflect.ValueOf(&kb.Config).Elem())
+	*kb.Config.ChunkSize, *kb.Config.Gleaning = 100, 2
 	madeKB, err := s.CreateKB(ctx, root, "acme", kb)
 	require.NoError(t, err)
 	gotKB, err := s.KB(ctx, root, "acme", "main")
