@@ -33,13 +33,15 @@ if [ ${#need[@]} -gt 0 ]; then
   fi
 fi
 
-mkdir -p "$cache/alcove"
+headers=$cache/alcove/ollama-include
+mkdir -p "$headers"
+trap 'rm -f "$bin.$$"' EXIT
 # The stand-in header lies beside the binary: a path in the clone would make
 # every clone compile everything again, as the flags are part of Go's cache key.
-cp -R "$module/include" "$cache/alcove/ollama-include"
+cp -R "$module/include/." "$headers/"
 echo "building Ollama $version, once; this takes minutes" >&2
 # Speed is of no use to models of one idle layer, so little is optimised.
-(cd "$module" && GOWORK=off CGO_ENABLED=1 CGO_CFLAGS=-O1 CGO_CXXFLAGS=-O1 CGO_CPPFLAGS="-w -I$cache/alcove/ollama-include" \
+(cd "$module" && GOWORK=off CGO_ENABLED=1 CGO_CFLAGS=-O1 CGO_CXXFLAGS=-O1 CGO_CPPFLAGS="-w -I$headers" \
   "${GO:-go}" build -trimpath -ldflags '-s -w' -o "$bin.$$" github.com/ollama/ollama) >&2
 mv "$bin.$$" "$bin" # whole or not at all
 echo "$bin"

@@ -61,7 +61,6 @@ type Ollama struct {
 	addr string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
-	log  bytes.Buffer  // of this process; read after done
 }
 
 // StartOllama starts the server that OLLAMA_BIN names, else the one that `make
@@ -82,7 +81,7 @@ func StartOllama(t testing.TB, o OllamaOptions) *Ollama {
 	t.Cleanup(func() {
 		s.Kill()
 		if t.Failed() {
-			t.Logf("the last of Ollama's log:\n%s", s.log.Bytes()[max(0, s.log.Len()-8192):])
+			t.Logf("the last of Ollama's log:\n%s", s.log())
 		}
 	})
 	// Somebody may take the port between its choice and the start.
@@ -129,9 +128,13 @@ func (s *Ollama) start() error {
 		"OLLAMA_NO_CLOUD=1", "OLLAMA_KEEP_ALIVE=10m", "OLLAMA_NUM_PARALLEL=" + strconv.Itoa(s.o.Parallel),
 		"OLLAMA_MAX_LOADED_MODELS=" + strconv.Itoa(s.o.Loaded), "OLLAMA_MAX_QUEUE=" + strconv.Itoa(s.o.Queue),
 	}
-	s.log.Reset()
-	cmd.Stdout, cmd.Stderr = &s.log, &s.log
-	cmd.WaitDelay = 5 * time.Second // for an output that a child holds open
+	// A file, since the end of a pipe would kill it before it has ended its runners.
+	log, err := os.Create(s.logFile())
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
 	ownGroup(cmd)
 	started, done := make(chan error), make(chan struct{})
 	go func() {
@@ -156,12 +159,23 @@ func (s *Ollama) start() error {
 		}
 		select {
 		case <-done:
-			return fmt.Errorf("Ollama ended before it answered: %s", s.log.String()) //nolint:staticcheck // a name
+			return fmt.Errorf("the server ended before it answered: %s", s.log())
 		case <-limit:
-			return errors.New("no answer from Ollama in time")
+			return errors.New("the server did not answer in time")
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+func (s *Ollama) logFile() string { return filepath.Join(s.home, "log") }
+
+// log is the end of what the process has written.
+func (s *Ollama) log() []byte {
+	b, err := os.ReadFile(s.logFile())
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return b[max(0, len(b)-8192):]
 }
 
 // Kill ends the server and its model runners at once, as a crash would. Killing
