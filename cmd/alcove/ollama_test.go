@@ -6,12 +6,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,10 +35,11 @@ const (
 	modelAnswer   = "Ada Lovelace wrote the first program [1]."
 	modelBypass   = "Nothing was retrieved for this."
 
-	// modelWindow is that of the chat model, about one token a byte; embedWindow
-	// that of the embedder, about one a word.
-	modelWindow = 12_000
+	// modelWindow is that of the chat model, about a token a byte; embedWindow that
+	// of the embedder, about a token a word.
+	modelWindow = 7000
 	embedWindow = 256
+	chunkTokens = 300
 )
 
 var modelDocuments = []string{
@@ -46,6 +50,12 @@ var modelDocuments = []string{
 }
 
 const modelQuestion = "Who wrote the first program?"
+
+var asked atomic.Int64
+
+// freshQuestion is modelQuestion as nobody asked it before: what was answered
+// once is remembered, and needs no model.
+func freshQuestion() string { return fmt.Sprintf("%s (%d)", modelQuestion, asked.Add(1)) }
 
 // promptStart is how a prompt of the engine begins.
 func promptStart(t *testing.T, name string) string {
@@ -97,7 +107,7 @@ func startBase(t *testing.T, s *enginetest.Ollama) base {
 	require.NoError(t, err)
 	ctx := context.Background()
 	server, err := bench.StartServer(ctx, bin, t.TempDir(),
-		"--llm-binding", "ollama", "--llm-binding-host", s.URL, "--llm-model", "scripted", "--ollama-llm-num-ctx", "12000",
+		"--llm-binding", "ollama", "--llm-binding-host", s.URL, "--llm-model", "scripted", "--ollama-llm-num-ctx", strconv.Itoa(modelWindow), "--chunk-size", strconv.Itoa(chunkTokens), "--chunk-overlap-size", "30",
 		"--embedding-binding", "ollama", "--embedding-model", "words")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Stop()) })
@@ -160,7 +170,7 @@ func (b base) answer(q engine.Query) engine.Answer {
 // healthy is the answer of a base whose model works.
 func (b base) healthy() {
 	b.t.Helper()
-	a := b.answer(engine.Query{Query: modelQuestion})
+	a := b.answer(engine.Query{Query: freshQuestion()})
 	require.Equal(b.t, modelAnswer, a.Response)
 	require.Equal(b.t, "scripted", a.LLM)
 	require.False(b.t, a.Degraded)
@@ -170,7 +180,7 @@ func (b base) healthy() {
 // retrieval finds without it.
 func (b base) degraded() {
 	b.t.Helper()
-	a := b.answer(engine.Query{Query: modelQuestion})
+	a := b.answer(engine.Query{Query: freshQuestion()})
 	require.True(b.t, a.Degraded)
 	require.Equal(b.t, "none", a.LLM)
 	require.Contains(b.t, a.Response, "Ada Lovelace wrote the first program")
@@ -236,6 +246,13 @@ func (b base) becomes(id string, want engine.Status) engine.Document {
 	}, callLimit, 20*time.Millisecond)
 	require.Equal(b.t, want, d.Status, d.ErrorMsg)
 	return d
+}
+
+func (b base) remove(id string) {
+	b.t.Helper()
+	var gone json.RawMessage
+	status, _ := b.ask("DELETE", "/documents/"+id, nil, &gone)
+	require.Equal(b.t, http.StatusOK, status)
 }
 
 // job acts on the work on a document.
@@ -401,16 +418,26 @@ func TestOllama(t *testing.T) {
 
 	t.Run("prompt too long", func(t *testing.T) {
 		b := base{t, b.url, b.auth}
-		// Some 2,500 tokens for us, over 12,000 for the model: the server has the word.
+		// A token a word for us, five for the model: the server has the word.
 		long := "Say something. " + strings.Repeat("word ", modelWindow/5)
 		b.refused(engine.Query{Query: long, Mode: engine.ModeBypass}, http.StatusBadRequest, "PROMPT_TOO_LONG", "")
-		// And over 12,000 for us: nothing is sent.
+		// Over the window for us as well: nothing is sent.
 		b.refused(engine.Query{Query: strings.Repeat("word ", modelWindow), Mode: engine.ModeBypass}, http.StatusBadRequest, "PROMPT_TOO_LONG", "")
 
-		// One token for us, 15 for the model.
-		b.add("long", strings.Repeat(" communications", modelWindow/15))
+		// A token a word for us, 17 for the model: a chunk of them does not fit. Where
+		// it is the only one the document fails, else it goes without it.
+		words := func(n int) string { return strings.Repeat(" responsibilities", n) }
+		b.add("long", words(chunkTokens-10))
 		d := b.becomes("long", engine.StatusFailed)
 		require.Contains(t, d.ErrorMsg, engine.ErrPromptTooLong.Error())
+		b.add("longer", words(chunkTokens-10)+"\n\n"+words(chunkTokens/3))
+		d = b.becomes("longer", engine.StatusPartial)
+		require.Equal(t, 2, d.ChunksCount)
+		require.Equal(t, 1, d.ChunksDone)
+		require.Len(t, d.FailedChunks, 1)
+		require.Zero(t, d.FailedChunks[0].Order)
+		require.Contains(t, d.FailedChunks[0].Error, engine.ErrPromptTooLong.Error())
+		b.remove("longer")
 		b.healthy()
 	})
 
@@ -420,16 +447,14 @@ func TestOllama(t *testing.T) {
 		require.Greater(t, b.becomes("fills", engine.StatusProcessed).ChunksCount, 1)
 		q := engine.Query{Query: "Which sentence fills the window of the model?"}
 		b.refused(q, http.StatusBadRequest, "PROMPT_TOO_LONG", "")
-		tokens := 2200
+		tokens := 900
 		q.MaxTotalTokens = &tokens
 		require.Equal(t, modelAnswer, b.answer(q).Response)
 		s.Delete("scripted")
-		q.MaxTotalTokens = nil
+		q = engine.Query{Query: "Which sentence fills the window, then?"}
 		require.Equal(t, "none", b.answer(q).LLM, "an extractive answer has no window")
 		chatModel(t, s)
-		var gone json.RawMessage
-		status, _ := b.ask("DELETE", "/documents/fills", nil, &gone)
-		require.Equal(t, http.StatusOK, status)
+		b.remove("fills")
 	})
 
 	// A text over the embedder's window is embedded in parts: as a document above,
