@@ -256,9 +256,10 @@ func (c *change) enqueue(in *incoming, spooled bool) (err error) {
 	return err
 }
 
-// pin holds a knowledge base to one embedding model from its first vector on.
+// pin holds a knowledge base to one embedding model from its first vector on. One
+// whose model is being changed takes anything: the work waits for the change.
 func (c *change) pin(model string) error {
-	if c.st.Embedder == model {
+	if c.st.Embedder == model || c.st.changing() {
 		return nil
 	}
 	if c.st.Embedder != "" && c.st.Dim != 0 {

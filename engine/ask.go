@@ -57,8 +57,19 @@ func (r *Reader) QueryData(ctx context.Context, q Query) (*Data, error) {
 func (a *asking) dataMetadata() DataMetadata {
 	return DataMetadata{
 		QueryMode: a.p.mode, Keywords: a.kw, RewrittenQuery: a.rewritten, Rerank: a.rerankedBy(), RerankFailed: a.rerankFailed,
-		ProcessingInfo: a.c.info, StagesMS: a.st, Tokens: a.tokens, Degraded: a.down,
+		ProcessingInfo: a.c.info, StagesMS: a.st, Tokens: a.tokens, Degraded: a.down, DegradedReason: a.reason(),
 	}
+}
+
+// reason is why an answer is less than it could be, "" when it is not.
+func (a *asking) reason() string {
+	switch {
+	case a.blind:
+		return "the embedding model of the knowledge base is being changed: the search went without vectors"
+	case a.down:
+		return "a model is not available"
+	}
+	return ""
 }
 
 // rerankedBy is the name of the reranker that the order of the chunks is from.
@@ -86,6 +97,7 @@ type asking struct {
 	start time.Time
 	emit  func(Event) error
 	down  bool // a model was asked for and could not be reached
+	blind bool // the search went without vectors: they are being replaced
 
 	rewritten    string // the question that was searched for, when it is another one
 	rerankFailed bool
@@ -175,6 +187,7 @@ func (a *asking) retrieve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.down, a.blind = a.down || ev.blind, ev.blind
 	if ev.chunks, err = a.rerank(ctx, ev.chunks); err != nil {
 		return err
 	}
@@ -306,6 +319,7 @@ func (r *Reader) ask(ctx context.Context, q Query, emit func(Event) error) (*Ans
 	m := &ans.Metadata
 	m.Mode, m.TopK, m.ChunkTopK, m.Generation = a.p.mode, a.p.topK, a.p.chunkTopK, a.c.gen
 	m.Keywords = Keywords{High: orEmpty(a.kw.High), Low: orEmpty(a.kw.Low)}
+	m.DegradedReason = a.reason()
 	m.RewrittenQuery, m.Rerank, m.RerankFailed = a.rewritten, a.rerankedBy(), a.rerankFailed
 	m.StagesMS, m.Tokens, m.ProcessingTimeMS = a.st, a.tokens, millis(a.start)
 	a.keep(ans)

@@ -57,7 +57,7 @@ func Check(ctx context.Context, store *tenancy.Store, s *tenancy.Space, report f
 		k.tx = tx
 		for _, step := range []func() error{
 			func() error { return k.readJobs(refs) },
-			k.documents, k.visible, k.content, k.chunks, k.lists, k.touched, k.answers, k.byHand,
+			k.documents, k.visible, k.content, k.chunks, k.otherSet, k.lists, k.touched, k.answers, k.byHand,
 		} {
 			if err := step(); err != nil {
 				return err
@@ -321,7 +321,7 @@ func (k *checker) chunks() error {
 			}
 			return err
 		},
-		kindVector: func(_ chunkRef, b []byte) error {
+		k.state.vectors().chunks: func(_ chunkRef, b []byte) error {
 			v, err := decodeVector(b)
 			if err == nil && len(v) != k.state.Dim {
 				err = fmt.Errorf("has %d numbers, the base has %d", len(v), k.state.Dim)
@@ -339,7 +339,7 @@ func (k *checker) chunks() error {
 			return err
 		},
 	}
-	for _, kind := range []byte{kindChunk, kindVector, kindContribution} {
+	for _, kind := range []byte{kindChunk, k.state.vectors().chunks, kindContribution} {
 		seen := 0
 		err := k.walk(kind, func(ref chunkRef, value []byte) {
 			if err := checks[kind](ref, value); err != nil {
@@ -366,6 +366,54 @@ func (k *checker) chunks() error {
 		}
 	}
 	return nil
+}
+
+// otherSet looks at the set of vectors that does not count: it is empty, being
+// cleared, or filled up to the place that a change of the embedding model has come to.
+func (k *checker) otherSet() error {
+	set, x := k.state.otherVectors(), k.state.Reembed
+	if x != nil {
+		if j, ok := k.jobs[x.Job]; !ok || !j.Reembed {
+			k.fault("a change of the embedding model names job %d, which is none", x.Job)
+		}
+	}
+	if x == nil {
+		for _, kind := range []byte{set.chunks, set.profiles} {
+			err := k.tx.Scan(kind, tenancy.Scan{KeysOnly: true, Limit: 1}, func(rest, _ []byte) error {
+				k.fault("record %x of kind %c is in the set of vectors that is not used", rest, kind)
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if x.Clearing {
+		return nil
+	}
+	made := map[version]int{}
+	err := k.walk(set.chunks, func(ref chunkRef, value []byte) {
+		if v, err := decodeVector(value); err != nil || len(v) != x.Dim || !directed(v) {
+			k.fault("document %x: new vector %d of %d numbers instead of %d: %v", ref.doc, ref.ord, len(v), x.Dim, err)
+		}
+	}, func(v version, n int) { made[v] = n })
+	for v, w := range k.want {
+		if w.face == nil {
+			continue
+		}
+		n := 0
+		switch c := bytes.Compare(v.prefix(), x.After[:min(len(x.After), len(v.prefix()))]); {
+		case c < 0:
+			n = w.chunks
+		case c == 0:
+			n = min(w.chunks, int(binary.BigEndian.Uint32(x.After[len(v.prefix()):]))+1)
+		}
+		if made[v] != n {
+			k.fault("document %x: version %d has %d new vectors, not %d", v.doc, v.gen, made[v], n)
+		}
+	}
+	return err
 }
 
 func (k *checker) lists() error {

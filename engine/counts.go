@@ -11,6 +11,7 @@ import (
 type Counts struct {
 	Documents, Chunks   int
 	Entities, Relations int
+	Embedding           Embedding
 }
 
 // Counts returns what the knowledge base holds, from counters alone: nothing is
@@ -22,7 +23,7 @@ func (r *Reader) Counts(ctx context.Context) (Counts, error) {
 		for _, n := range st.Documents {
 			c.Documents += n
 		}
-		c.Chunks = st.Chunks
+		c.Chunks, c.Embedding = st.Chunks, st.embedding()
 		return err
 	})
 	if res := r.eng.pool.peek(r.space.ID()); res != nil {

@@ -300,7 +300,11 @@ func (r *Reader) StatusCounts(ctx context.Context) (map[string]int, error) {
 // Jobs returns the unfinished work on documents, first what has begun, at most 1000.
 func (r *Reader) Jobs(ctx context.Context) ([]JobInfo, error) {
 	var docs []*documentRecord
-	err := r.space.View(ctx, func(tx *tenancy.Tx) error {
+	var st kbState
+	err := r.space.View(ctx, func(tx *tenancy.Tx) (err error) {
+		if st, err = readState(tx); err != nil {
+			return err
+		}
 		for _, s := range []Status{StatusProcessing, StatusPending} {
 			keys, err := listed(tx, tenancy.Scan{Prefix: []byte{statusCode[s]}, KeysOnly: true, Limit: maxJobsShown - len(docs)})
 			if err != nil {
@@ -343,6 +347,8 @@ func (r *Reader) Jobs(ctx context.Context) ([]JobInfo, error) {
 			}
 			j.Attempts, j.ErrorMsg = h.attempts, h.lastErr
 			q.mu.Unlock()
+		} else if st.changing() {
+			j.State, j.ErrorMsg = "waiting", errChanging.Error()
 		}
 		out = append(out, j)
 	}

@@ -19,6 +19,10 @@ import (
 func Dump(ctx context.Context, s *tenancy.Space, w io.Writer) error {
 	out := bufio.NewWriter(w)
 	err := s.View(ctx, func(tx *tenancy.Tx) error {
+		st, err := readState(tx)
+		if err != nil {
+			return err
+		}
 		visible, err := visibleVersions(tx)
 		if err != nil {
 			return err
@@ -27,7 +31,7 @@ func Dump(ctx context.Context, s *tenancy.Space, w io.Writer) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := dumpDocument(out, tx, v); err != nil {
+			if err := dumpDocument(out, tx, v, st.vectors().chunks); err != nil {
 				return fmt.Errorf("dump document %x: %w", v.doc, err)
 			}
 		}
@@ -39,7 +43,7 @@ func Dump(ctx context.Context, s *tenancy.Space, w io.Writer) error {
 	return out.Flush()
 }
 
-func dumpDocument(w io.Writer, tx *tenancy.Tx, v visibleDoc) error {
+func dumpDocument(w io.Writer, tx *tenancy.Tx, v visibleDoc, vectors byte) error {
 	d, err := readDocument(tx, v.doc)
 	if err != nil {
 		return err
@@ -52,7 +56,7 @@ func dumpDocument(w io.Writer, tx *tenancy.Tx, v visibleDoc) error {
 	for ord := range uint32(v.chunks) {
 		key := v.key(ord)
 		var raw [3][]byte
-		for i, kind := range []byte{kindChunk, kindVector, kindContribution} {
+		for i, kind := range []byte{kindChunk, vectors, kindContribution} {
 			if raw[i], err = tx.Get(kind, key); err != nil {
 				return fmt.Errorf("chunk %d, record of kind %c: %w", ord, kind, err)
 			}

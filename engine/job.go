@@ -19,6 +19,8 @@ type job struct {
 	Sweep []jobVersion `json:"sweep,omitempty"`
 	// Profiles asks for the profile vectors of the knowledge base.
 	Profiles bool `json:"profiles,omitempty"`
+	// Reembed asks for the change of the embedding model that the state tells of.
+	Reembed bool `json:"reembed,omitempty"`
 }
 
 type jobVersion struct {
@@ -60,6 +62,11 @@ type queue struct {
 	idle     []chan struct{} // closed when nothing waits or runs
 	alarm    *time.Timer     // wakes the workers when a paused tenant's time is up
 	closed   bool
+	// Jobs that wait for something else than a worker: parked for the end of a
+	// change of the embedding model, delayed for a time.
+	parked  map[tenancy.SpaceID][]tenancy.JobRef
+	delayed map[uint64]*time.Timer
+	held    int // of parked
 
 	stats queueStats
 }
@@ -91,7 +98,7 @@ type running struct {
 func newQueue(e *Engine) (*queue, error) {
 	q := &queue{
 		eng: e, running: map[uint64]*running{}, turns: turns{lanes: map[string]*lane{}},
-		memory: make(chan struct{}, largeDocuments),
+		memory: make(chan struct{}, largeDocuments), parked: map[tenancy.SpaceID][]tenancy.JobRef{}, delayed: map[uint64]*time.Timer{},
 	}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	q.wake = sync.NewCond(&q.mu)
@@ -128,6 +135,9 @@ func (q *queue) close() {
 	if q.alarm != nil {
 		q.alarm.Stop()
 	}
+	for _, t := range q.delayed {
+		t.Stop()
+	}
 	q.wake.Broadcast()
 	q.mu.Unlock()
 	q.cancel()
@@ -148,7 +158,7 @@ func (q *queue) reserve(n int) error {
 	if q.closed {
 		return ErrClosed
 	}
-	if have := q.turns.n + q.reserved; have+n > q.eng.o.MaxPending {
+	if have := q.turns.n + q.held + q.reserved; have+n > q.eng.o.MaxPending {
 		return fmt.Errorf("%w: %d of %d", ErrQueueFull, have, q.eng.o.MaxPending)
 	}
 	q.reserved += n
@@ -193,6 +203,8 @@ func (q *queue) forget(s tenancy.SpaceID) {
 			r.cancel()
 		}
 	}
+	q.held -= len(q.parked[s])
+	delete(q.parked, s)
 }
 
 // working notes what a running job is about.
@@ -221,7 +233,7 @@ func (q *queue) worker() {
 		}
 		err := q.eng.workOn(ctx, ref, r)
 		r.cancel()
-		q.finish(ref, err)
+		q.finish(ref, r, err)
 	}
 }
 
@@ -264,20 +276,76 @@ func (q *queue) setAlarm(due time.Time) {
 var errLater = errors.New("not possible now")
 
 // finish takes a job out of hand, or back into the queue.
-func (q *queue) finish(ref tenancy.JobRef, err error) {
+func (q *queue) finish(ref tenancy.JobRef, r *running, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.running, ref.Seq)
+	if q.running[ref.Seq] == r { // it may be in other hands already
+		delete(q.running, ref.Seq)
+	}
+	var p *putOff
+	if errors.As(err, &p) {
+		q.putOff(ref, p.wait)
+	}
 	if errors.Is(err, errLater) && !q.closed {
 		q.turns.pause(ref.Tenant(), ref, time.Now().Add(pauseFor))
 		q.wake.Signal() // whoever waits has to reckon with the new time
 	}
-	if q.turns.n == 0 && len(q.running) == 0 {
+	if q.quiet() {
 		for _, c := range q.idle {
 			close(c)
 		}
 		q.idle = nil
 	}
+}
+
+// quiet reports whether no accepted work waits or runs. q.mu is held.
+func (q *queue) quiet() bool { return q.turns.n == 0 && len(q.running) == 0 && len(q.delayed) == 0 }
+
+// putOff sends a job back to the end of its tenant's line, after a time, and lets the
+// others of the line go on. It is an error so that a worker can return it.
+type putOff struct {
+	wait time.Duration
+	why  error // nil when it only gives way
+}
+
+func (p *putOff) Error() string { return fmt.Sprintf("put off for %v: %v", p.wait, p.why) }
+func (p *putOff) Unwrap() error { return p.why }
+
+// putOff queues a job again after a time. q.mu is held.
+func (q *queue) putOff(ref tenancy.JobRef, wait time.Duration) {
+	if q.closed {
+		return
+	}
+	if wait <= 0 {
+		q.turns.push(ref.Tenant(), ref)
+		q.wake.Signal()
+		return
+	}
+	q.delayed[ref.Seq] = time.AfterFunc(wait, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.delayed, ref.Seq)
+		q.putOff(ref, 0)
+	})
+}
+
+// park keeps a job until unpark.
+func (q *queue) park(s tenancy.SpaceID, ref tenancy.JobRef) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.parked[s] = append(q.parked[s], ref)
+	q.held++
+}
+
+// unpark queues the parked jobs of a knowledge base.
+func (q *queue) unpark(s tenancy.SpaceID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, ref := range q.parked[s] {
+		q.held--
+		q.putOff(ref, 0)
+	}
+	delete(q.parked, s)
 }
 
 // WaitIdle returns when no accepted work waits or runs, or with ctx's error.
@@ -288,7 +356,7 @@ func (e *Engine) WaitIdle(ctx context.Context) error {
 		q.mu.Unlock()
 		return ErrClosed
 	}
-	if q.turns.n == 0 && len(q.running) == 0 {
+	if q.quiet() {
 		q.mu.Unlock()
 		return nil
 	}
@@ -309,7 +377,7 @@ func (e *Engine) QueueStats() QueueStats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return QueueStats{
-		Waiting: q.turns.n, Running: len(q.running),
+		Waiting: q.turns.n + q.held + len(q.delayed), Running: len(q.running),
 		Processed: q.stats.processed.Load(), Failed: q.stats.failed.Load(),
 		Cancelled: q.stats.cancelled.Load(), Swept: q.stats.swept.Load(),
 	}

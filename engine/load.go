@@ -34,7 +34,7 @@ func loadResident(ctx context.Context, e *Engine, s *tenancy.Space) (*resident, 
 			return err
 		}
 		r = newResident(state.Dim, e.o.Embedder.Pure())
-		r.gen = state.Generation
+		r.gen, r.changeovers = state.Generation, state.Changeovers
 		visible, err := visibleVersions(tx)
 		if err != nil {
 			return err
@@ -44,14 +44,14 @@ func loadResident(ctx context.Context, e *Engine, s *tenancy.Space) (*resident, 
 			return err
 		}
 		r.startHand(hand)
-		l := &loader{tx: tx, r: r}
+		l := &loader{tx: tx, r: r, vectors: state.vectors().chunks}
 		if err := l.all(ctx, visible); err != nil {
 			return err
 		}
 		if err := r.loadSummaries(tx, e.o.Chatter != nil); err != nil {
 			return err
 		}
-		return r.loadProfiles(tx, state.Dim)
+		return r.loadProfiles(tx, state.Dim, state.vectors().profiles)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load knowledge base %s: %w", s.KBID(), err)
@@ -60,9 +60,10 @@ func loadResident(ctx context.Context, e *Engine, s *tenancy.Space) (*resident, 
 }
 
 // checkPinned refuses to search a base with vectors of another kind than the
-// embedder of this server makes.
+// embedder of this server makes. While they are being replaced the base is open
+// and searched without them.
 func (e *Engine) checkPinned(ctx context.Context, state kbState) error {
-	if state.Embedder == "" {
+	if state.Embedder == "" || state.changing() {
 		return nil
 	}
 	if m := e.o.Embedder.Model(); m != state.Embedder {
@@ -73,8 +74,9 @@ func (e *Engine) checkPinned(ctx context.Context, state kbState) error {
 
 // loader reads visible versions through one snapshot.
 type loader struct {
-	tx *tenancy.Tx
-	r  *resident
+	tx      *tenancy.Tx
+	r       *resident
+	vectors byte // the kind of record of the set that counts
 }
 
 // raw is one chunk as it lies in the store.
@@ -185,7 +187,7 @@ func (l *loader) batch(after []byte, want map[version]int) (batch []raw, last []
 		kind byte
 		into func(*raw) *[]byte
 	}{
-		{kindVector, func(r *raw) *[]byte { return &r.vector }},
+		{l.vectors, func(r *raw) *[]byte { return &r.vector }},
 		{kindContribution, func(r *raw) *[]byte { return &r.say }},
 	} {
 		i := 0
@@ -279,7 +281,7 @@ func (l *loader) one(k docKey) (preparedDoc, error) {
 		for _, x := range []struct {
 			kind byte
 			into *[]byte
-		}{{kindChunk, &batch[i].chunk}, {kindVector, &batch[i].vector}, {kindContribution, &batch[i].say}} {
+		}{{kindChunk, &batch[i].chunk}, {l.vectors, &batch[i].vector}, {kindContribution, &batch[i].say}} {
 			if *x.into, err = l.tx.Get(x.kind, key); err != nil {
 				return preparedDoc{}, fmt.Errorf("%w: chunk %x, record of kind %c: %v", ErrDamaged, key, x.kind, err)
 			}
@@ -326,7 +328,11 @@ func (kb *openKB) advance(ctx context.Context, tx *tenancy.Tx) error {
 	if err != nil {
 		return err
 	}
-	l := &loader{tx: tx, r: kb.res}
+	l := &loader{tx: tx, r: kb.res, vectors: state.vectors().chunks}
+	if kb.res.changeovers != state.Changeovers { // every vector is another one
+		kb.res.dropVectors(state.Dim)
+		ok = false
+	}
 	if !ok { // more changed than the list remembers: look at every document
 		if docs, err = kb.everyDocument(tx); err != nil {
 			return err
@@ -364,7 +370,7 @@ func (kb *openKB) advance(ctx context.Context, tx *tenancy.Tx) error {
 		}
 	}
 	kb.res.mu.Lock()
-	kb.res.gen, kb.res.moving = now, false
+	kb.res.gen, kb.res.changeovers, kb.res.moving = now, state.Changeovers, false
 	kb.res.mu.Unlock()
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 
 // An embedder that is not pure gives every entity and relation a profile
 // vector. It is derived state, stored because it was paid for: kindProfile
-// space1 sha16(name) -> print8 print8(text) vector. The print says which contributions it
+// space1 sha16(name) -> print8 print8(text) vector, in the set that counts. The print says which contributions it
 // was made of; a vector whose print is not that of its entity any more is never
 // searched. A profile job, one a knowledge base at a time, makes what is missing.
 
@@ -133,7 +133,7 @@ func profileKey(kind byte, name string) []byte {
 // loadProfiles puts the stored vectors that are still right into the index of a
 // freshly loaded copy and notes the rest. It does nothing with a pure embedder,
 // and vectors are none before the length of one is known (dim 0).
-func (r *resident) loadProfiles(tx *tenancy.Tx, dim int) error {
+func (r *resident) loadProfiles(tx *tenancy.Tx, dim int, kind byte) error {
 	if r.profiles == nil || dim == 0 {
 		return nil
 	}
@@ -157,7 +157,7 @@ func (r *resident) loadProfiles(tx *tenancy.Tx, dim int) error {
 			owners[string(k)] = owner{&r.profiles.relations, r.index.Relations, uint32(id), r.relationPrint(uint32(id))}
 		}
 	}
-	err := tx.Scan(kindProfile, tenancy.Scan{}, func(rest, value []byte) error {
+	err := tx.Scan(kind, tenancy.Scan{}, func(rest, value []byte) error {
 		o, ok := owners[string(rest)]
 		if !ok {
 			r.profiles.gone[string(rest)] = true
@@ -192,8 +192,8 @@ type profileTask struct {
 }
 
 // stored looks for a vector of the very text.
-func (t *profileTask) stored(tx *tenancy.Tx) error {
-	b, err := tx.Get(kindProfile, profileKey(t.space.kind, t.name))
+func (t *profileTask) stored(tx *tenancy.Tx, kind byte) error {
+	b, err := tx.Get(kind, profileKey(t.space.kind, t.name))
 	if errors.Is(err, tenancy.ErrNotFound) {
 		return nil
 	}
@@ -246,12 +246,16 @@ func (p *profiler) end(failed bool) bool {
 func (e *Engine) profileJob(ctx context.Context, s *tenancy.Space, ref tenancy.JobRef) error {
 	// From here on a change asks for a job of its own: what it brings may come
 	// too late for this one.
+	changing := false
 	if err := e.change(ctx, s, func(c *change) error {
 		if c.st.Profiles == ref.Seq {
 			c.st.Profiles = 0
 		}
+		if changing = c.st.changing(); changing { // the change-over brings a job again
+			return c.tx.EndJob(ref)
+		}
 		return nil
-	}); err != nil {
+	}); err != nil || changing {
 		return err
 	}
 	err := e.makeProfiles(ctx, s)
@@ -365,6 +369,7 @@ func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *residen
 		if err != nil {
 			return err
 		}
+		kind := st.vectors().profiles
 		for i, t := range tasks {
 			if vecs[i] == nil {
 				continue
@@ -373,12 +378,12 @@ func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *residen
 				return &PinnedError{Made: st.Embedder, MadeDim: st.Dim, Now: e.o.Embedder.Model(), NowDim: len(vecs[i])}
 			}
 			b := binary.BigEndian.AppendUint64(key64(t.print), print(t.text))
-			if err := tx.Set(kindProfile, profileKey(t.space.kind, t.name), append(b, encodeVector(vecs[i])...)); err != nil {
+			if err := tx.Set(kind, profileKey(t.space.kind, t.name), append(b, encodeVector(vecs[i])...)); err != nil {
 				return err
 			}
 		}
 		for _, k := range gone {
-			if err := tx.Delete(kindProfile, []byte(k)); err != nil {
+			if err := tx.Delete(kind, []byte(k)); err != nil {
 				return err
 			}
 		}
@@ -450,8 +455,15 @@ func (r *resident) profileTasks(tx *tenancy.Tx, n int) (tasks []profileTask, gon
 			text: profileText(p.keywords+"\t"+r.entityName(x.lo)+"\n"+r.entityName(x.hi), p),
 		})
 	}
+	if len(tasks) == 0 {
+		return nil, gone, nil
+	}
+	st, err := readState(tx)
+	if err != nil {
+		return nil, nil, err
+	}
 	for i := range tasks {
-		if err := tasks[i].stored(tx); err != nil {
+		if err := tasks[i].stored(tx, st.vectors().profiles); err != nil {
 			return nil, nil, fmt.Errorf("profiles: %w", err)
 		}
 	}

@@ -74,6 +74,7 @@ type AnswerMetadata struct {
 	// answer. A stage whose server does not tell is left out.
 	Tokens           map[string]TokenCount `json:"tokens,omitempty"`
 	CitationsDropped int                   `json:"citations_dropped,omitempty"` // ids the model cited that are not in the context
+	DegradedReason   string                `json:"degraded_reason,omitempty"`   // why the answer is less than it could be
 	Cached           bool                  `json:"cached,omitempty"`            // remembered: the same was asked of the same documents
 }
 
@@ -200,6 +201,7 @@ type DataMetadata struct {
 	Rerank         string                `json:"rerank,omitempty"`
 	RerankFailed   bool                  `json:"rerank_failed,omitempty"`
 	Degraded       bool                  `json:"degraded,omitempty"`
+	DegradedReason string                `json:"degraded_reason,omitempty"`
 	ProcessingInfo map[string]int        `json:"processing_info"`
 	StagesMS       map[string]float64    `json:"stages_ms"`
 	Tokens         map[string]TokenCount `json:"tokens,omitempty"`

@@ -12,7 +12,7 @@ import (
 )
 
 // The kinds of record of a knowledge base. Ground state is kindDocument,
-// kindContent, kindChunk, kindVector, kindContribution, kindVisible, kindAlias and
+// kindContent, kindChunk, the set of vectors that counts, kindContribution, kindVisible, kindAlias and
 // kindEdit; the rest is derived from it or keeps accounts of it. Fields of a key are of fixed
 // width or length-prefixed, never joined by a separator.
 const (
@@ -21,6 +21,7 @@ const (
 	kindContent      = 'O' // doc16 gen8 part4 -> up to contentPartBytes of the document as sent
 	kindChunk        = 'C' // doc16 gen8 ord4 -> chunkRecord
 	kindVector       = 'V' // doc16 gen8 ord4 -> float32 little endian
+	kindVectorOdd    = 'W' // the same in the other set, see vectorSet
 	kindContribution = 'X' // doc16 gen8 ord4 -> contribution
 	kindVisible      = 'S' // doc16 -> gen8 chunks4
 	kindTouched      = 'U' // kbgen8 -> doc16; what a resident copy at kbgen-1 has to read again; handMark for aliases and edits
@@ -31,6 +32,7 @@ const (
 	kindAnswerUse    = 'b' // sha32 doc16 gen8 -> (); the same, by answer
 	kindAnswerAge    = 'B' // time8 sha32 -> (); oldest first
 	kindProfile      = 'P' // space1 sha16(name) -> profile vector and the hash of its text
+	kindProfileOdd   = 'Q' // the same in the other set
 	kindAlias        = 'N' // sha16(identity) -> aliasRecord
 	kindEdit         = 'E' // space1 sha16(name), as for profiles -> editRecord
 	kindSummary      = 'M' // space1 sha16(name) -> print8 text: a description that a model wrote of all fragments
@@ -114,7 +116,21 @@ type kbState struct {
 	Aliases     int            `json:"aliases,omitempty"`
 	Edits       int            `json:"edits,omitempty"`
 	HandBytes   int64          `json:"hand_bytes,omitempty"` // of both
+	// Changeovers counts the changes of the embedding model that are done. It says
+	// which set of vectors counts.
+	Changeovers uint64     `json:"changeovers,omitempty"`
+	Reembed     *reembedAt `json:"reembed,omitempty"` // the change that is under way
 }
+
+// vectorSet is where the vectors of one embedding model are. There are two: while
+// the model is changed the other set is filled, and it counts from then on.
+type vectorSet struct{ chunks, profiles byte }
+
+var vectorSets = [2]vectorSet{{kindVector, kindProfile}, {kindVectorOdd, kindProfileOdd}}
+
+// vectors is the set that counts, otherVectors the one that does not.
+func (st *kbState) vectors() vectorSet      { return vectorSets[st.Changeovers%2] }
+func (st *kbState) otherVectors() vectorSet { return vectorSets[(st.Changeovers+1)%2] }
 
 // face is what an input says of a document beside its text.
 type face struct {

@@ -349,10 +349,15 @@ func (c *change) drop(v version) error {
 // sweep removes at most limit records of a version and returns how many went;
 // fewer than limit means that none are left.
 func (c *change) sweep(v version, limit int) (n int, err error) {
-	return c.sweepKinds(v, limit, kindContent, kindChunk, kindVector, kindContribution, kindAnswerDoc)
+	return c.sweepKinds(v, limit, kindContent, kindChunk, kindVector, kindVectorOdd, kindContribution, kindAnswerDoc)
 }
 
+// sweepKinds is sweep of some kinds of record; the zero version stands for all.
 func (c *change) sweepKinds(v version, limit int, kinds ...byte) (n int, err error) {
+	var prefix []byte
+	if v != (version{}) {
+		prefix = v.prefix()
+	}
 	for _, kind := range kinds {
 		if n >= limit {
 			break
@@ -363,7 +368,7 @@ func (c *change) sweepKinds(v version, limit int, kinds ...byte) (n int, err err
 			room = max(1, room/cost)
 		}
 		var keys [][]byte
-		err := c.tx.Scan(kind, tenancy.Scan{Prefix: v.prefix(), KeysOnly: true, Limit: room}, func(rest, _ []byte) error {
+		err := c.tx.Scan(kind, tenancy.Scan{Prefix: prefix, KeysOnly: true, Limit: room}, func(rest, _ []byte) error {
 			keys = append(keys, bytes.Clone(rest))
 			return nil
 		})

@@ -26,6 +26,9 @@ type resident struct {
 	// says that some documents are ahead of it, because a catch-up is under way.
 	gen    uint64
 	moving bool
+	// changeovers says which set of vectors the copy has. The holder of
+	// openKB.catching reads and writes it.
+	changeovers uint64
 
 	docs   map[docKey]*residentDoc
 	chunks []residentChunk // by dense id
@@ -238,9 +241,38 @@ func (r *resident) remove(k docKey) {
 	for _, id := range d.chunks {
 		r.withdraw(id)
 		r.recall.remove(id)
-		r.index.Chunks.Delete(id)
+		if r.index.Chunks != nil {
+			r.index.Chunks.Delete(id)
+		}
 		r.chunks[id] = residentChunk{}
 		r.free = append(r.free, id)
+	}
+}
+
+// dropVectors takes every vector out of the copy because another set counts now,
+// of vectors that have dim numbers. Until each document is applied again the copy
+// is not to be read.
+func (r *resident) dropVectors(dim int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moving = true
+	r.index.Chunks, r.index.Entities, r.index.Relations = nil, nil, nil
+	if dim > 0 {
+		r.index.Chunks = index.NewVectors(dim)
+	}
+	if r.profiles == nil {
+		return
+	}
+	*r.profiles = *newProfiles() // the profiles of the other set go with it
+	for id := range r.entities {
+		if r.liveEntity(uint32(id)) {
+			r.profiles.entities.stale[uint32(id)] = true
+		}
+	}
+	for id := range r.relations {
+		if r.liveRelation(uint32(id)) {
+			r.profiles.relations.stale[uint32(id)] = true
+		}
 	}
 }
 

@@ -81,6 +81,7 @@ type evidence struct {
 	trace     *traced // of an explanation alone
 	// The entities and relations as lines of context.
 	entityLines, relationLines []string
+	blind                      bool // the vectors could not be searched: they are being replaced
 }
 
 type foundChunk struct {
@@ -110,8 +111,12 @@ func (s stages) since(name string, t time.Time) {
 func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec searchVectors, st stages, tr *trace) (ev evidence, err error) {
 	err = r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
 		t := time.Now()
-		if err := r.eng.checkLength(res, vec); err != nil {
+		blind, err := r.eng.blind(tx, res, vec)
+		if err != nil {
 			return err
+		}
+		if blind {
+			vec = searchVectors{}
 		}
 		v, err := res.within(ctx, p.Filter)
 		if err != nil {
@@ -129,7 +134,7 @@ func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec search
 		st.since("search", t)
 		t = time.Now()
 		ev, err = s.read(tx)
-		ev.gen = res.gen
+		ev.gen, ev.blind = res.gen, blind
 		if err == nil {
 			ev.trace = tr.resolve(s)
 		}
@@ -139,19 +144,29 @@ func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec search
 	return ev, err
 }
 
-// checkLength refuses vectors of another length than the base has: the server
-// gives others now under the same name.
-func (e *Engine) checkLength(res *resident, vec searchVectors) error {
+// blind reports whether a search has to do without vectors because those of the
+// base are of another model or length and are being replaced. When they are not,
+// a question's vectors of another kind are refused: the server gives others now,
+// maybe under the same name.
+func (e *Engine) blind(tx *tenancy.Tx, res *resident, vec searchVectors) (bool, error) {
 	if res.index.Chunks == nil {
-		return nil
+		return false, nil
+	}
+	st, err := readState(tx)
+	if err != nil {
+		return false, err
 	}
 	dim, m := res.index.Chunks.Dim(), e.o.Embedder.Model()
 	for _, v := range [][]float32{vec.query, vec.low, vec.high} {
-		if len(v) != 0 && len(v) != dim {
-			return &PinnedError{Made: m, MadeDim: dim, Now: m, NowDim: len(v)}
+		if len(v) == 0 || len(v) == dim && st.Embedder == m {
+			continue
 		}
+		if st.changing() {
+			return true, nil
+		}
+		return false, &PinnedError{Made: st.Embedder, MadeDim: dim, Now: m, NowDim: len(v)}
 	}
-	return nil
+	return false, nil
 }
 
 // search is one search over what is in sight of a locked copy.

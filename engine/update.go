@@ -165,13 +165,14 @@ func (k *KB) Retry(ctx context.Context, id string) (*Accepted, error) {
 
 // reusable finds what an earlier version of a document already knows of a chunk.
 type reusable struct {
-	from version
-	at   map[[16]byte]uint32 // print of text and headings -> ordinal
+	from    version
+	vectors byte                // the kind of record of the set that counts
+	at      map[[16]byte]uint32 // print of text and headings -> ordinal
 }
 
 // knownChunks reads which chunks the visible version of a document has.
-func knownChunks(tx *tenancy.Tx, v version) (*reusable, error) {
-	r := &reusable{from: v, at: map[[16]byte]uint32{}}
+func knownChunks(tx *tenancy.Tx, v version, vectors byte) (*reusable, error) {
+	r := &reusable{from: v, vectors: vectors, at: map[[16]byte]uint32{}}
 	err := tx.Scan(kindChunk, tenancy.Scan{Prefix: v.prefix()}, func(rest, value []byte) error {
 		ref, err := parseChunkKey(rest)
 		if err != nil {
@@ -199,7 +200,7 @@ func (r *reusable) fill(tx *tenancy.Tx, w *chunkWork, contributions bool) error 
 		return nil
 	}
 	key := r.from.key(ord)
-	v, err := tx.Get(kindVector, key)
+	v, err := tx.Get(r.vectors, key)
 	if err != nil {
 		return fmt.Errorf("vector of chunk %d: %w", ord, err)
 	}

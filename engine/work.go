@@ -53,6 +53,10 @@ func (e *Engine) workOn(ctx context.Context, ref tenancy.JobRef, r *running) err
 	if len(j.Sweep) > 0 {
 		return e.workError(ref, e.sweepJob(ctx, space, ref, j.Sweep))
 	}
+	if j.Reembed {
+		e.queue.working(r, space.ID(), version{})
+		return e.workError(ref, e.reembedJob(ctx, space, ref))
+	}
 	if j.Profiles {
 		return e.workError(ref, e.profileJob(ctx, space, ref))
 	}
@@ -65,6 +69,9 @@ func (e *Engine) workOn(ctx context.Context, ref tenancy.JobRef, r *running) err
 		return nil
 	case e.queue.ctx.Err() != nil:
 		return nil // closing: the job goes on at the next start
+	case errors.Is(err, errChanging):
+		e.park(ctx, space, ref)
+		return nil
 	case errors.Is(err, errSuperseded), ctx.Err() != nil:
 		err = in.end()
 	case !transient(err):
@@ -87,6 +94,10 @@ func transient(err error) bool {
 func (e *Engine) workError(ref tenancy.JobRef, err error) error {
 	if err == nil || errors.Is(err, tenancy.ErrKBGone) || e.queue.ctx.Err() != nil {
 		return nil
+	}
+	var p *putOff
+	if errors.As(err, &p) {
+		return err
 	}
 	e.o.Logger.Warn("work is put off", "scope", ref.Tenant()+"/"+ref.KB(), "job", ref.Seq, "error", err)
 	return fmt.Errorf("%w: %w", errLater, err)
@@ -151,10 +162,12 @@ type ingest struct {
 	known   *reusable // chunks of the version that readers see, nil when there is none
 	same    bool      // contributions of known chunks hold for this version too
 
-	mend      bool           // the version is visible, and its failed chunks are read again
-	extractor Extractor      // under the settings of the knowledge base
-	given     []contribution // what the chunks of a custom graph say
-	chunk     [2]int         // tokens of a chunk and of its overlap
+	changeovers uint64         // the state of the base that the work began in
+	vectors     byte           // the kind of record of the set that counts
+	mend        bool           // the version is visible, and its failed chunks are read again
+	extractor   Extractor      // under the settings of the knowledge base
+	given       []contribution // what the chunks of a custom graph say
+	chunk       [2]int         // tokens of a chunk and of its overlap
 
 	total  int
 	tally  tally
@@ -338,7 +351,15 @@ func (in *ingest) open(ctx context.Context) error {
 		in.chunk = [2]int{*c.ChunkSize, min(in.eng.o.ChunkOverlap, *c.ChunkSize/4)}
 	}
 	return in.space.View(ctx, func(tx *tenancy.Tx) (err error) {
-		if in.doc, err = stillMine(tx, in.ref, in.v); err == nil {
+		st, err := readState(tx)
+		if err != nil {
+			return err
+		}
+		in.changeovers, in.vectors = st.Changeovers, st.vectors().chunks
+		if in.doc, err = stillMine(tx, in.ref, in.v); err == nil && st.changing() {
+			err = errChanging
+		}
+		if err == nil {
 			in.face = in.doc.next()
 			if in.face.Kind == kindCustomKG {
 				in.extractor = givenGraph{}
@@ -360,7 +381,7 @@ func (in *ingest) read(ctx context.Context) (content []byte, err error) {
 			return err
 		}
 		if in.doc.Visible != 0 {
-			in.known, err = knownChunks(tx, version{in.v.doc, in.doc.Visible})
+			in.known, err = knownChunks(tx, version{in.v.doc, in.doc.Visible}, in.vectors)
 		}
 		return err
 	})
@@ -500,10 +521,13 @@ func (in *ingest) restart(ctx context.Context) error {
 	for more := true; more; {
 		err := in.eng.change(ctx, in.space, func(c *change) error {
 			d, err := stillMine(c.tx, in.ref, in.v)
+			if err == nil && c.st.changing() {
+				err = errChanging
+			}
 			if err != nil {
 				return err
 			}
-			n, err := c.sweepKinds(in.v, sweepBatch, kindChunk, kindVector, kindContribution)
+			n, err := c.sweepKinds(in.v, sweepBatch, kindChunk, kindVector, kindVectorOdd, kindContribution)
 			if err != nil {
 				return err
 			}

@@ -102,6 +102,9 @@ func (d *documentRecord) forget(ord uint32) {
 
 // store writes the records of the chunks in hand.
 func (in *ingest) store(c *change) error {
+	if c.st.changing() || c.st.Changeovers != in.changeovers {
+		return errChanging
+	}
 	if err := c.pin(in.eng.o.Embedder.Model()); err != nil {
 		return err
 	}
@@ -115,7 +118,7 @@ func (in *ingest) store(c *change) error {
 		for _, r := range []struct {
 			kind  byte
 			value []byte
-		}{{kindChunk, w.encoded[0]}, {kindVector, w.vector}, {kindContribution, w.encoded[1]}} {
+		}{{kindChunk, w.encoded[0]}, {in.vectors, w.vector}, {kindContribution, w.encoded[1]}} {
 			if err := c.tx.Set(r.kind, key, r.value); err != nil {
 				return fmt.Errorf("store chunk %d: %w", w.ord, err)
 			}

@@ -25,7 +25,7 @@ func (in *ingest) make(ctx context.Context, group []*chunkWork) error {
 			}
 			for _, w := range group {
 				if w.again { // what failed was the reading: the vector is there
-					b, err := tx.Get(kindVector, in.v.key(w.ord))
+					b, err := tx.Get(in.vectors, in.v.key(w.ord))
 					if err != nil {
 						return fmt.Errorf("vector of chunk %d: %w", w.ord, err)
 					}

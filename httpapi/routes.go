@@ -58,6 +58,7 @@ func (s *Server) routeTable() []route {
 		s.managed(get, pathKB, right(tenancy.PermKBAccess), s.getKB),
 		s.managed(put, pathKB, right(tenancy.PermKBManage), s.updateKB),
 		s.managed(del, pathKB, right(tenancy.PermKBDelete), s.deleteKB),
+		s.writes(post, pathKB+"/reembed", tenancy.PermKBManage, s.reembed, "dry_run"),
 
 		s.writes(post, pathDocs+"/add", tenancy.PermDocumentCreate, s.addFiles),
 		s.writes(post, pathDocs+"/text", tenancy.PermDocumentCreate, s.addText),

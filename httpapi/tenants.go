@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 
+	"alcove/engine"
 	"alcove/tenancy"
 )
 
@@ -91,15 +92,22 @@ func (s *Server) getKB(w http.ResponseWriter, r *http.Request, who tenancy.Princ
 	if err != nil {
 		return err
 	}
-	if err := s.count(r, who, &kb); err != nil {
+	out := shownKB{KB: kb}
+	if err := s.count(r, who, &out); err != nil {
 		return err
 	}
-	return success(w, kb)
+	return success(w, out)
+}
+
+// shownKB is a knowledge base with what the engine knows of it.
+type shownKB struct {
+	tenancy.KB
+	Embedding engine.Embedding `json:"embedding"`
 }
 
 // count fills in what tenancy does not know: how much the knowledge base holds.
 // Entities and relations are left out while it is not in memory.
-func (s *Server) count(r *http.Request, who tenancy.Principal, kb *tenancy.KB) error {
+func (s *Server) count(r *http.Request, who tenancy.Principal, kb *shownKB) error {
 	space, err := s.o.Store.Enter(r.Context(), who, kb.TenantID, kb.ID, tenancy.PermKBAccess)
 	if err != nil {
 		return err
@@ -108,6 +116,7 @@ func (s *Server) count(r *http.Request, who tenancy.Principal, kb *tenancy.KB) e
 	if err != nil {
 		return err
 	}
+	kb.Embedding = n.Embedding
 	for _, f := range []struct {
 		into **int64
 		n    int
@@ -133,6 +142,23 @@ func (s *Server) updateKB(w http.ResponseWriter, r *http.Request, who tenancy.Pr
 		return err
 	}
 	return success(w, kb)
+}
+
+// reembed begins the change to the server's embedding model: 202 while there is
+// something to do. How far it has come is in getKB.
+func (s *Server) reembed(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
+	dry, err := boolParam(r, "dry_run")
+	if err != nil {
+		return err
+	}
+	out, err := kb.Reembed(r.Context(), dry)
+	if err != nil {
+		return err
+	}
+	if out.Status == "started" || out.Status == "running" {
+		return accepted(w, out)
+	}
+	return success(w, out)
 }
 
 func (s *Server) deleteKB(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
