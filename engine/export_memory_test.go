@@ -44,10 +44,14 @@ func PromptOverhead(q, userPrompt string) int {
 	return promptReserve + countTokens(q) + countTokens(userPrompt) + promptTokens()
 }
 
-// StoredProfiles is the number of profile vectors in the store.
+// StoredProfiles is the number of profile vectors in the store that count.
 func StoredProfiles(s *tenancy.Space) (n int, err error) {
 	err = s.View(context.Background(), func(tx *tenancy.Tx) error {
-		return tx.Scan(kindProfile, tenancy.Scan{KeysOnly: true}, func(_, _ []byte) error {
+		st, err := readState(tx)
+		if err != nil {
+			return err
+		}
+		return tx.Scan(st.vectors().profiles, tenancy.Scan{KeysOnly: true}, func(_, _ []byte) error {
 			n++
 			return nil
 		})

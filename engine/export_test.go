@@ -122,3 +122,26 @@ func CountHand(e *Engine, s *tenancy.Space, aliases, edits int, size int64) erro
 // Settle returns when no base is being loaded or brought up to date. Nobody may ask
 // for one meanwhile.
 func Settle(e *Engine) { e.pool.work.Wait() }
+
+// ReembedStep takes the next step of a change of the embedding model; over says
+// that none is under way any more. No worker may be at it.
+func ReembedStep(e *Engine, s *tenancy.Space) (over bool, err error) {
+	ctx := context.Background()
+	var st kbState
+	if err := s.View(ctx, func(tx *tenancy.Tx) (err error) {
+		st, err = readState(tx)
+		return err
+	}); err != nil || st.Reembed == nil {
+		return true, err
+	}
+	refs, err := jobsOf(ctx, e.o.Store, s)
+	if err != nil {
+		return false, err
+	}
+	for _, ref := range refs {
+		if ref.Seq == st.Reembed.Job {
+			return e.reembedStep(ctx, s, ref)
+		}
+	}
+	return false, ErrDamaged
+}

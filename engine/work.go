@@ -33,6 +33,9 @@ const (
 // and nil when the job is over or its knowledge base gone.
 func (e *Engine) workOn(ctx context.Context, ref tenancy.JobRef, r *running) error {
 	space, err := e.o.Store.Resume(ctx, ref)
+	if errors.Is(err, tenancy.ErrNotFound) {
+		return nil // it has ended
+	}
 	if err != nil {
 		return e.workError(ref, err)
 	}

@@ -397,6 +397,7 @@ GET {t}/knowledge-bases: any caller
 GET {kb}: kb:access
 PUT {kb}: kb:manage
 DELETE {kb}: kb:delete
+POST {kb}/reembed: kb:manage
 POST {kb}/documents/add: document:create
 POST {kb}/documents/text: document:create
 POST {kb}/documents/texts: document:create
