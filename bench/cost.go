@@ -36,12 +36,14 @@ type CostRow struct {
 	CPUMax    float64 `json:"cpu_ms_per_document_max"`
 	CPUChunk  float64 `json:"cpu_ms_per_chunk"` // over all windows
 	// Calls are those of all windows; the others are calls per chunk.
-	Calls    ModelCounts `json:"calls"`
-	Extract  float64     `json:"extract_calls_per_chunk"`
-	Chat     float64     `json:"chat_calls_per_chunk"`
-	Embed    float64     `json:"embedding_calls_per_chunk"`
-	Texts    float64     `json:"embedded_texts_per_chunk"`
-	CPUFirst float64     `json:"cpu_ms_per_document_of_the_first"` // of the Documents, from an empty base
+	Calls   ModelCounts `json:"calls"`
+	Extract float64     `json:"extract_calls_per_chunk"`
+	Chat    float64     `json:"chat_calls_per_chunk"`
+	Embed   float64     `json:"embedding_calls_per_chunk"`
+	Texts   float64     `json:"embedded_texts_per_chunk"`
+	// Fill is the CPU of a document while the base is filled to its size as fast as
+	// the server takes documents, so with work piling up.
+	Fill float64 `json:"cpu_ms_per_document_while_filling"`
 }
 
 // Cost fills bases to each size and measures what some documents more cost. A
@@ -82,7 +84,7 @@ func Cost(ctx context.Context, o CostOptions) ([]CostRow, error) {
 		n, chunks := float64(o.Window), float64(max(1, row.Chunks))
 		row.Windows, row.Measured = len(windows), len(windows)*o.Window
 		row.CPU, row.CPUMin, row.CPUMax = quantile(windows, .5)/n, windows[0]/n, windows[len(windows)-1]/n
-		row.CPUChunk, row.CPUFirst = cpu/chunks, first/float64(bases*max(1, size))
+		row.CPUChunk, row.Fill = cpu/chunks, first/float64(bases*max(1, size))
 		row.Extract, row.Chat = float64(row.Calls.Extract)/chunks, float64(row.Calls.Chat())/chunks
 		row.Embed, row.Texts = float64(row.Calls.Embed)/chunks, float64(row.Calls.Texts)/chunks
 		rows = append(rows, row)
