@@ -73,6 +73,14 @@ func TestCheck_FindsPlantedFaults(t *testing.T) {
 		{"wrong status", edit('D', swap(`"processed"`, `"pending"`)), "has no job"},
 		{"unknown status", edit('D', swap(`"processed"`, `"odd"`)), "unknown status"},
 		{"unreadable record", edit('D', cut), "unreadable"},
+		{"vector in the other set", func(tx *tenancy.Tx) error {
+			rest, value, err := first(tx, 'V')
+			if err != nil {
+				return err
+			}
+			return tx.Set('W', rest, value)
+		}, "is not used"},
+		{"profile in the other set", func(tx *tenancy.Tx) error { return tx.Set('Q', []byte("e"), []byte("p")) }, "is not used"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			v := enginetest.New(t, engine.Options{})

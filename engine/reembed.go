@@ -231,15 +231,25 @@ func (e *Engine) reembedJob(ctx context.Context, s *tenancy.Space, ref tenancy.J
 	return &putOff{}
 }
 
-// reembedStep takes one step, which ends with a commit. over says that the job is done.
+// reembedStep takes one step, which ends with a commit. over says that the job is
+// done. What went wrong is noted where people see it.
 func (e *Engine) reembedStep(ctx context.Context, s *tenancy.Space, ref tenancy.JobRef) (over bool, err error) {
 	w := &reembed{eng: e, space: s, ref: ref, model: e.o.Embedder.Model()}
-	if err := s.View(ctx, w.read); err != nil {
+	over, err = w.step(ctx)
+	var p *putOff
+	if err == nil || ctx.Err() != nil || transient(err) || errors.Is(err, errStale) || errors.As(err, &p) {
+		return over, err
+	}
+	return false, w.fail(ctx, err)
+}
+
+func (w *reembed) step(ctx context.Context) (over bool, err error) {
+	if err := w.space.View(ctx, w.read); err != nil {
 		return false, err
 	}
 	switch x := &w.at; {
 	case w.none:
-		return true, s.Commit(ctx, func(tx *tenancy.Tx) error { return tx.EndJob(ref) })
+		return true, w.space.Commit(ctx, func(tx *tenancy.Tx) error { return tx.EndJob(w.ref) })
 	case x.Model != "" && x.Model != w.model:
 		return false, w.aim(ctx)
 	case x.Clearing:
@@ -269,6 +279,7 @@ type reembed struct {
 
 type reembedChunk struct {
 	chunkRef
+	id   string // as readers know it
 	key  []byte
 	text string
 }
@@ -298,36 +309,39 @@ func (w *reembed) read(tx *tenancy.Tx) error {
 		if err != nil {
 			return err
 		}
-		ok, err := named(ref.version)
-		if err != nil || !ok {
+		d, err := named(ref.version)
+		if err != nil || d == nil {
 			return err
 		}
 		c, err := decodeChunk(value)
 		if err != nil {
 			return err
 		}
-		w.todo = append(w.todo, reembedChunk{ref, w.last, c.Text})
+		w.todo = append(w.todo, reembedChunk{ref, chunkID(d.ID, ref.ord), w.last, c.Text})
 		return nil
 	})
 }
 
-// namer returns a function that reports whether a document has a version: what
-// has none is about to be removed.
-func namer(tx *tenancy.Tx) func(version) (bool, error) {
+// namer returns a function that finds the document that has a version, nil for a
+// version that is about to be removed.
+func namer(tx *tenancy.Tx) func(version) (*documentRecord, error) {
 	var doc docKey
 	var d *documentRecord
-	return func(v version) (bool, error) {
+	return func(v version) (*documentRecord, error) {
 		if d == nil || doc != v.doc {
 			rec, err := readDocument(tx, v.doc)
 			if errors.Is(err, ErrNotFound) {
 				rec, err = &documentRecord{}, nil
 			}
 			if err != nil {
-				return false, err
+				return nil, err
 			}
 			doc, d = v.doc, rec
 		}
-		return d.names(v.gen), nil
+		if !d.names(v.gen) {
+			return nil, nil
+		}
+		return d, nil
 	}
 }
 
@@ -405,16 +419,13 @@ func (w *reembed) embed(ctx context.Context) error {
 		if err := w.store(ctx, w.todo[i:i+n], vectors[i:i+n]); err != nil {
 			return err
 		}
-		w.at.After, w.at.Attempts = w.last, 0
+		w.at.After = w.last
 		i += n
 	}
-	if failed == nil {
-		return nil
+	if failed != nil {
+		return fmt.Errorf("embed from %s on: %w", w.todo[len(vectors)].id, failed)
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return w.fail(ctx, w.todo[len(vectors)].chunkRef, failed)
+	return nil
 }
 
 // embedUpTo embeds texts up to the first one that the model refuses for good, which
@@ -455,11 +466,11 @@ func (w *reembed) store(ctx context.Context, chunks []reembedChunk, vectors [][]
 		}
 		named := namer(c.tx)
 		for i, k := range chunks {
-			ok, err := named(k.version)
+			d, err := named(k.version)
 			if err != nil {
 				return err
 			}
-			if !ok {
+			if d == nil {
 				continue
 			}
 			if err := c.tx.Set(c.st.otherVectors().chunks, k.key, encodeVector(vectors[i])); err != nil {
@@ -476,19 +487,15 @@ func (w *reembed) store(ctx context.Context, chunks []reembedChunk, vectors [][]
 }
 
 // fail notes why the work cannot go on now and puts it off, longer each time.
-func (w *reembed) fail(ctx context.Context, at chunkRef, why error) error {
+func (w *reembed) fail(ctx context.Context, why error) error {
 	attempts := 0
-	w.last = w.at.After
-	err := w.change(ctx, func(c *change) error {
+	err := w.eng.change(ctx, w.space, func(c *change) error {
 		x := c.st.Reembed
-		attempts = w.at.Attempts + 1
-		x.Attempts, x.Error = attempts, cause(why)
-		d, err := readDocument(c.tx, at.doc)
-		if err == nil {
-			x.Error = cause(fmt.Errorf("%s: %w", chunkID(d.ID, at.ord), why))
-		} else if !errors.Is(err, ErrNotFound) {
-			return err
+		if x == nil || x.Job != w.ref.Seq {
+			return errStale
 		}
+		x.Attempts++
+		attempts, x.Error = x.Attempts, cause(why)
 		return nil
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -589,4 +590,152 @@ func TestReembed_Empty(t *testing.T) {
 	d, err := s.KB("k").Document(ctx, "a")
 	require.NoError(t, err)
 	require.Equal(t, engine.StatusProcessed, d.Status)
+}
+
+// Check holds the set that is being filled to the place the work has come to.
+func TestReembed_Check(t *testing.T) {
+	s := newStepper(t, "", engine.Options{Embedder: newAnother("old")})
+	s.Add("k", "a", docText("a", 0), "b", docText("b", 0))
+	s.Wait()
+	s.change(newAnother("new"))
+	s.start("k")
+	s.step("k")
+	in := s.Space(enginetest.Tenant, "k", tenancy.PermKBManage)
+	var keys, all [][]byte
+	var values [][]byte
+	require.NoError(t, in.View(ctx, func(tx *tenancy.Tx) error {
+		if err := tx.Scan('W', tenancy.Scan{}, func(rest, value []byte) error {
+			keys, values = append(keys, bytes.Clone(rest)), append(values, bytes.Clone(value))
+			return nil
+		}); err != nil {
+			return err
+		}
+		return tx.Scan('C', tenancy.Scan{KeysOnly: true}, func(rest, _ []byte) error {
+			all = append(all, bytes.Clone(rest))
+			return nil
+		})
+	}))
+	require.Len(t, keys, 2)
+	for _, x := range []struct {
+		name        string
+		plant, mend func(*tenancy.Tx) error
+		says        string
+	}{
+		{
+			"one is missing",
+			func(tx *tenancy.Tx) error { return tx.Delete('W', keys[1]) },
+			func(tx *tenancy.Tx) error { return tx.Set('W', keys[1], values[1]) },
+			"new vectors, not",
+		},
+		{
+			"one too many",
+			func(tx *tenancy.Tx) error { return tx.Set('W', all[2], values[1]) },
+			func(tx *tenancy.Tx) error { return tx.Delete('W', all[2]) },
+			"new vectors, not",
+		},
+		{
+			"of another length",
+			func(tx *tenancy.Tx) error { return tx.Set('W', keys[1], values[1][:20]) },
+			func(tx *tenancy.Tx) error { return tx.Set('W', keys[1], values[1]) },
+			"instead of 16",
+		},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			require.NoError(t, in.Commit(ctx, x.plant))
+			var faults []string
+			_, err := engine.Check(ctx, s.Store, in, func(f string) { faults = append(faults, f) })
+			require.NoError(t, err)
+			require.Contains(t, strings.Join(faults, "; "), x.says)
+			require.NoError(t, in.Commit(ctx, x.mend))
+			s.Check()
+		})
+	}
+}
+
+// A large change gives way: what another tenant brings meanwhile is not behind all
+// of it.
+func TestReembed_GivesWay(t *testing.T) {
+	v := enginetest.New(t, small(engine.Options{Embedder: newAnother("old")}))
+	v.Add("k", "a", long("A", 60))
+	v.Wait()
+	gate := enginetest.NewGate()
+	now := newAnother("new")
+	now.Before = func(ctx context.Context, n int, asked string) error {
+		if n == 1 {
+			return gate.Hold(ctx, n, asked)
+		}
+		return nil
+	}
+	v.Options.Embedder = now
+	v.Restart()
+	_, err := v.KB("k").Reembed(ctx, false)
+	require.NoError(t, err)
+	gate.Arrived()
+	_, err = v.KBOf("beta", "k").Add(ctx, []engine.DocumentInput{input("d", "Quick.")}, "insert")
+	require.NoError(t, err)
+	gate.Open()
+	v.Wait()
+	asked := now.Asked()
+	require.Greater(t, len(asked), 30)
+	require.Contains(t, asked[:12], "new Quick.")
+}
+
+// Everything at once, by many workers: what comes of it is whole, and what a base
+// holds that knew the new model alone.
+func TestReembed_Concurrent(t *testing.T) {
+	for _, profiles := range []bool{false, true} {
+		old, now := newAnother("old"), newAnother("new")
+		old.model, now.model = profiles, profiles
+		o := small(engine.Options{Embedder: old})
+		o.Workers = 4
+		v := enginetest.New(t, o)
+		for i := range 20 {
+			v.Add("k", fmt.Sprint("d", i), docText(fmt.Sprint("d", i, "x"), 0))
+		}
+		v.Wait()
+		v.Options.Embedder = now
+		v.Restart()
+		_, err := v.KB("k").Reembed(ctx, false)
+		require.NoError(t, err)
+		want := make([]engine.DocumentInput, 40)
+		var wg sync.WaitGroup
+		for g := range 4 {
+			wg.Go(func() {
+				kb := v.KB("k")
+				r := rand.New(rand.NewPCG(uint64(g), 9))
+				for i := g; i < 40; i += 4 {
+					id := fmt.Sprint("d", i)
+					in := input(id, docText(id+"x", 0))
+					var err error
+					switch n := r.IntN(3); {
+					case i >= 20:
+						_, err = kb.Add(ctx, []engine.DocumentInput{in}, "insert")
+					case n == 0:
+						in.ID = ""
+						_, err = kb.Delete(ctx, []string{id}, false)
+					case n == 1:
+						in = input(id, docText(id+"y", 1))
+						_, err = kb.Update(ctx, id, in)
+					}
+					if err != nil {
+						t.Error(err)
+					}
+					want[i] = in
+					if _, err := kb.Query(ctx, engine.Query{Query: "Who writes a sentence?"}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		v.Wait()
+		for _, in := range want {
+			if in.ID != "" {
+				_, err := v.KB("fresh").Add(ctx, []engine.DocumentInput{in}, "insert")
+				require.NoError(t, err)
+			}
+		}
+		v.Wait()
+		require.Equal(t, v.Dump("fresh"), v.Dump("k"))
+	}
 }
