@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -397,7 +398,7 @@ func TestReembed_TurnsAround(t *testing.T) {
 // A document whose work began before the change ends in the new vectors alone, also
 // where it draws on the vectors of its last version and on those it made itself.
 func TestReembed_WorkUnderWay(t *testing.T) {
-	for steps := range 8 {
+	for steps := range 12 {
 		t.Run(fmt.Sprint(steps), func(t *testing.T) {
 			now := newAnother("new")
 			s := newStepper(t, "", engine.Options{Embedder: newAnother("old")})
@@ -420,9 +421,17 @@ func TestReembed_WorkUnderWay(t *testing.T) {
 				s.step("k")
 				s.Check()
 			}
+			model := "new"
+			if steps%2 == 1 && s.embedding("k").Model == "old" { // back; the document's job comes first and has to wait
+				model = "old"
+				s.Options.Embedder = newAnother("old")
+			}
+			if model == "old" {
+				s.Restart()
+			}
 			s.gate.Open()
 			s.Wait()
-			require.Equal(t, "new", s.embedding("k").Model)
+			require.Equal(t, model, s.embedding("k").Model)
 			s.Add("fresh", "a", text, "b", docText("b", 0))
 			s.Wait()
 			require.Equal(t, s.Dump("fresh"), s.Dump("k"))
@@ -738,4 +747,51 @@ func TestReembed_Concurrent(t *testing.T) {
 		v.Wait()
 		require.Equal(t, v.Dump("fresh"), v.Dump("k"))
 	}
+}
+
+// While the change is under way no model works for documents or profiles.
+func TestReembed_Parks(t *testing.T) {
+	gate := enginetest.NewGate()
+	old, now := newAnother("old"), newAnother("new")
+	old.model, now.model = true, true
+	o := small(engine.Options{Embedder: old})
+	o.Workers = 2
+	ex := &enginetest.Extractor{}
+	o.Extractor = ex
+	v := enginetest.New(t, o)
+	v.Add("k", "a", docText("a", 0), "b", docText("b", 0))
+	v.Wait()
+	now.Before = func(ctx context.Context, n int, asked string) error {
+		if n == 1 {
+			return gate.Hold(ctx, n, asked)
+		}
+		return nil
+	}
+	v.Options.Embedder = now
+	v.Restart()
+	_, err := v.KB("k").Reembed(ctx, false)
+	require.NoError(t, err)
+	gate.Arrived()
+	read := ex.Calls()
+	v.Add("k", "c", docText("c", 0))
+	_, err = v.KB("k").Delete(ctx, []string{"b"}, false)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		q := v.QueueStats()
+		return q.Waiting == 1 && q.Running == 1
+	}, 10*time.Second, time.Millisecond, "the document is parked, the profile job is over, the change is at the gate")
+	require.Equal(t, 1, now.Calls())
+	require.Equal(t, read, ex.Calls())
+	jobs, err := v.KB("k").Jobs(ctx)
+	require.NoError(t, err)
+	require.Len(t, jobs, 1)
+	require.Equal(t, "waiting", jobs[0].State)
+	gate.Open()
+	v.Wait()
+	for text, n := range now.taken() {
+		require.Equal(t, 1, n, "%q", text)
+	}
+	v.Add("fresh", "a", docText("a", 0), "c", docText("c", 0))
+	v.Wait()
+	require.Equal(t, v.Dump("fresh"), v.Dump("k"))
 }
