@@ -21,6 +21,7 @@
 // extracts by extract.go, under the prompts of prompts.go and the settings of the
 // knowledge base; what it wrote is read by reply*.go. A chunk that it cannot read
 // costs its document that chunk (StatusPartial), which KB.Retry reads again.
+// reembed.go takes a knowledge base to another embedding model.
 //
 // # Out
 //

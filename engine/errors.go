@@ -71,7 +71,7 @@ type PinnedError struct {
 
 // Error names both.
 func (e *PinnedError) Error() string {
-	return fmt.Sprintf("%v: it was made with %s, the server now has %s", ErrEmbeddingPinned, named(e.Made, e.MadeDim), named(e.Now, e.NowDim))
+	return fmt.Sprintf("%v: it was made with %s, the server now has %s; reembed takes it there", ErrEmbeddingPinned, named(e.Made, e.MadeDim), named(e.Now, e.NowDim))
 }
 
 func named(model string, dim int) string {
