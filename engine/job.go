@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -301,8 +302,8 @@ func (q *queue) finish(ref tenancy.JobRef, r *running, err error) {
 // quiet reports whether no accepted work waits or runs. q.mu is held.
 func (q *queue) quiet() bool { return q.turns.n == 0 && len(q.running) == 0 && len(q.delayed) == 0 }
 
-// putOff sends a job back to the end of its tenant's line, after a time, and lets the
-// others of the line go on. It is an error so that a worker can return it.
+// putOff sends a job back into its tenant's line, after a time, behind the one that is
+// next. It is an error so that a worker can return it.
 type putOff struct {
 	wait time.Duration
 	why  error // nil when it only gives way
@@ -317,7 +318,7 @@ func (q *queue) putOff(ref tenancy.JobRef, wait time.Duration) {
 		return
 	}
 	if wait <= 0 {
-		q.turns.push(ref.Tenant(), ref)
+		q.turns.giveWay(ref.Tenant(), ref)
 		q.wake.Signal()
 		return
 	}
@@ -343,7 +344,10 @@ func (q *queue) unpark(s tenancy.SpaceID) {
 	defer q.mu.Unlock()
 	for _, ref := range q.parked[s] {
 		q.held--
-		q.putOff(ref, 0)
+		q.turns.push(ref.Tenant(), ref)
+	}
+	if !q.closed {
+		q.wake.Broadcast()
 	}
 	delete(q.parked, s)
 }
@@ -413,6 +417,14 @@ func (t *turns) lane(tenant string) *lane {
 func (t *turns) push(tenant string, ref tenancy.JobRef) {
 	l := t.lane(tenant)
 	l.jobs = append(l.jobs, ref)
+	t.n++
+}
+
+// giveWay puts a job behind the next one of its line: work that goes on for long
+// neither holds up the line nor waits for all of it at every turn.
+func (t *turns) giveWay(tenant string, ref tenancy.JobRef) {
+	l := t.lane(tenant)
+	l.jobs = slices.Insert(l.jobs, min(l.head+1, len(l.jobs)), ref)
 	t.n++
 }
 

@@ -65,3 +65,27 @@ func TestTurns_LongLine(t *testing.T) {
 	}
 	require.Equal(t, want, popAll(&q, time.Time{}))
 }
+
+// Work that goes on for long lets one job of its line by at every turn, and no
+// more than one.
+func TestTurns_GiveWay(t *testing.T) {
+	q := turns{lanes: map[string]*lane{}}
+	for i := range 4 {
+		q.push("t", tenancy.JobRef{Seq: uint64(1 + i)})
+	}
+	var order []uint64
+	for range 3 {
+		ref, _, ok := q.pop(time.Time{})
+		require.True(t, ok)
+		order = append(order, ref.Seq)
+		if ref.Seq == 1 {
+			q.giveWay("t", ref)
+		}
+	}
+	require.Equal(t, []uint64{1, 2, 1}, order)
+	require.Equal(t, 3, q.n)
+	require.Equal(t, []uint64{3, 1, 4}, popAll(&q, time.Time{}))
+	q.giveWay("t", tenancy.JobRef{Seq: 1})
+	require.Equal(t, []uint64{1}, popAll(&q, time.Time{}))
+	require.Zero(t, q.n)
+}

@@ -153,6 +153,7 @@ func TestReembed_AtEveryStep(t *testing.T) {
 		{"killed", true, false, false, true, 6},
 		{"killed with profiles", true, false, true, false, 3},
 		{"killed on disk", true, true, true, true, 1},
+		{"from a pure one", false, false, true, true, 2},
 	} {
 		for seed := range c.seeds {
 			t.Run(fmt.Sprintf("%s %d", c.name, seed), func(t *testing.T) {
@@ -162,7 +163,7 @@ func TestReembed_AtEveryStep(t *testing.T) {
 					dir = t.TempDir()
 				}
 				old, now := newAnother("old"), newAnother("new")
-				old.model, now.model = c.model, c.model
+				old.model, now.model = c.model && c.name != "from a pure one", c.model
 				if c.dense {
 					now.Dimension = 24
 				}
