@@ -108,7 +108,7 @@ func startBase(t *testing.T, s *enginetest.Ollama) base {
 	ctx := context.Background()
 	server, err := bench.StartServer(ctx, bin, t.TempDir(),
 		"--llm-binding", "ollama", "--llm-binding-host", s.URL, "--llm-model", "scripted", "--ollama-llm-num-ctx", strconv.Itoa(modelWindow), "--chunk-size", strconv.Itoa(chunkTokens), "--chunk-overlap-size", "30",
-		"--embedding-binding", "ollama", "--embedding-model", "words")
+		"--embedding-binding", "ollama", "--embedding-model", "words", "--max-async", "1")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Stop()) })
 	token, err := server.Token(ctx)
@@ -354,7 +354,7 @@ func TestOllama(t *testing.T) {
 		require.Equal(t, "1", d.Data.Chunks[0].DocID)
 	})
 
-	// talk keeps the only place of the chat model until it is hung up.
+	// talk keeps the only place for model calls until it is hung up.
 	talk := func(b base, during func()) {
 		n := 0
 		b.stream(engine.Query{Query: "for ever and ever", Mode: engine.ModeBypass}, func(e streamed) error {
@@ -370,7 +370,7 @@ func TestOllama(t *testing.T) {
 	t.Run("cancel an answer", func(t *testing.T) {
 		b := base{t, b.url, b.auth}
 		talk(b, func() {})
-		b.healthy() // the model is free again
+		b.healthy() // the place is free again
 	})
 
 	t.Run("cancel a document", func(t *testing.T) {

@@ -44,7 +44,10 @@ const (
 // OllamaOptions configure a real server. Zero means the default given beside
 // the field.
 type OllamaOptions struct {
-	Parallel int // 1 request at once for each model
+	// Parallel is 4 requests at once for each model. A caller who hangs up while a
+	// piece of the answer is on its way takes a place with him for good: the server
+	// sends the piece where nobody reads any more (v0.17.4, server/routes.go).
+	Parallel int
 	Loaded   int // 2 models in memory; a request for another waits until one is idle
 	Queue    int // 512 requests may wait for a model
 }
@@ -77,7 +80,7 @@ func StartOllama(t testing.TB, o OllamaOptions) *Ollama {
 		t.Skipf("skipped: %v", err)
 	}
 	s := &Ollama{t: t, bin: bin, home: t.TempDir()}
-	s.o = OllamaOptions{Parallel: cmp.Or(o.Parallel, 1), Loaded: cmp.Or(o.Loaded, 2), Queue: cmp.Or(o.Queue, 512)}
+	s.o = OllamaOptions{Parallel: cmp.Or(o.Parallel, 4), Loaded: cmp.Or(o.Loaded, 2), Queue: cmp.Or(o.Queue, 512)}
 	t.Cleanup(func() {
 		s.Kill()
 		if t.Failed() {

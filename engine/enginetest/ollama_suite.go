@@ -194,7 +194,7 @@ func (a realCase) textTooLong(t *testing.T) {
 	require.NoError(t, err, "all of the window")
 }
 
-// The server, which does one thing at a time, is free as soon as the caller goes.
+// A caller may go in the middle of an answer; the next one is served.
 func (a realCase) callerGoes(t *testing.T) {
 	c, _ := a.connect(t, AdapterOptions{})
 	gone := errors.New("the client went away")
