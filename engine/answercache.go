@@ -133,7 +133,8 @@ func (a *asking) answerKey(gen uint64) memoryKey {
 		Generation uint64
 		Query      Query
 		Models     []string
-	}{gen, q, a.r.eng.modelNames()})
+		Prompts    promptSet
+	}{gen, q, a.r.eng.modelNames(), a.p.prompts})
 }
 
 // remembers reports whether the answer may come from memory or go there: a model

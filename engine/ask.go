@@ -30,7 +30,7 @@ func (r *Reader) QueryStream(ctx context.Context, q Query, emit func(Event) erro
 // QueryData runs retrieval alone and returns what it found after ranking and
 // cutting; no answer is written.
 func (r *Reader) QueryData(ctx context.Context, q Query) (*Data, error) {
-	a, err := r.begin(q, nil)
+	a, err := r.begin(ctx, q, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -109,10 +109,17 @@ type asking struct {
 	cut      map[string]string    // what cut a chunk, by its id
 }
 
-func (r *Reader) begin(q Query, emit func(Event) error) (*asking, error) {
+func (r *Reader) begin(ctx context.Context, q Query, emit func(Event) error) (*asking, error) {
 	p, err := q.plan()
 	if err != nil {
 		return nil, err
+	}
+	if r.eng.o.Chatter != nil {
+		c, err := r.space.Config(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p.prompts = c.Prompts
 	}
 	p.rerank = p.rerank && r.eng.o.Reranker != nil
 	if p.html && r.eng.o.HTML == nil {
@@ -211,14 +218,15 @@ func (a *asking) keywords(ctx context.Context) (Keywords, error) {
 	if e.o.Chatter == nil || e.o.NoKeywordCall {
 		return Keywords{}, nil
 	}
-	key := keyOfAll("keywords", a.r.space, [2]string{e.o.Chatter.Model(), a.p.asked})
+	request := a.p.prompts.keywordRequest(a.p.asked)
+	key := keyOfAll("keywords", a.r.space, [3]string{e.o.Chatter.Model(), a.p.asked, request.System})
 	if b, ok := e.memory.get(key); ok {
 		var kw Keywords
 		return kw, json.Unmarshal(b, &kw)
 	}
 	var reply ChatReply
 	err := e.model(ctx, forQuery, func() (err error) {
-		reply, err = chatJSON(ctx, e.o.Chatter, keywordRequest(a.p.asked))
+		reply, err = chatJSON(ctx, e.o.Chatter, request)
 		return err
 	})
 	if err != nil {
@@ -282,7 +290,7 @@ func (a *asking) vectors(ctx context.Context) (v searchVectors, _ error) {
 
 // ask runs a whole query; emit is nil when the answer is wanted in one piece.
 func (r *Reader) ask(ctx context.Context, q Query, emit func(Event) error) (*Answer, error) {
-	a, err := r.begin(q, emit)
+	a, err := r.begin(ctx, q, emit)
 	if err != nil {
 		return nil, err
 	}
@@ -352,7 +360,7 @@ func (a *asking) write(ctx context.Context, ans *Answer) error {
 	evidence, prompt := "", ""
 	if a.p.mode != ModeBypass {
 		evidence = a.c.context()
-		prompt = buildPrompt(evidence, a.p.ResponseType, a.p.UserPrompt)
+		prompt = a.p.prompts.answer(evidence, a.p.ResponseType, a.p.UserPrompt)
 	}
 	whole := func(s string) error {
 		ans.Response = s

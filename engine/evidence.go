@@ -46,7 +46,7 @@ func (p *plan) cite(ev evidence) cited {
 // fitChunks keeps chunks from the front while they fit what the rest of the
 // prompt leaves of the total budget.
 func (p *plan) fitChunks(chunks []foundChunk, rest ...[]string) []foundChunk {
-	budget := p.totalTokens - promptReserve - countTokens(p.Query.Query) - countTokens(p.UserPrompt) - promptTokens()
+	budget := p.totalTokens - promptReserve - countTokens(p.Query.Query) - countTokens(p.UserPrompt) - p.prompts.answerTokens()
 	need, bound := 0, 0
 	for _, c := range chunks {
 		need += c.Tokens

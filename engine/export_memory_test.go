@@ -41,7 +41,7 @@ var (
 
 // PromptOverhead is what of the total budget no list gets.
 func PromptOverhead(q, userPrompt string) int {
-	return promptReserve + countTokens(q) + countTokens(userPrompt) + promptTokens()
+	return promptReserve + countTokens(q) + countTokens(userPrompt) + promptSet(nil).answerTokens()
 }
 
 // StoredProfiles is the number of profile vectors in the store that count.

@@ -113,14 +113,14 @@ func TestThinkFilter(t *testing.T) {
 }
 
 func TestBuildPrompt(t *testing.T) {
-	p := buildPrompt("chunk {response_type}\n", "A list", "be short {context}")
+	p := promptSet(nil).answer("chunk {response_type}\n", "A list", "be short {context}")
 	require.Contains(t, p, "in this form: A list.")
 	require.Contains(t, p, "be short {context}")
 	require.Contains(t, p, "chunk {response_type}")
-	require.Contains(t, buildPrompt("", "", ""), "nothing was found")
-	require.Contains(t, buildPrompt("", "", ""), "Multiple Paragraphs")
-	require.InDelta(t, countTokens(buildPrompt("", "", "")), promptTokens(), 20)
-	r := keywordRequest("a ```` b")
+	require.Contains(t, promptSet(nil).answer("", "", ""), "nothing was found")
+	require.Contains(t, promptSet(nil).answer("", "", ""), "Multiple Paragraphs")
+	require.InDelta(t, countTokens(promptSet(nil).answer("", "", "")), promptSet(nil).answerTokens(), 20)
+	r := promptSet(nil).keywordRequest("a ```` b")
 	require.Contains(t, r.Messages[0].Content, "`````\na ```` b\n`````")
 	require.True(t, r.JSON)
 }

@@ -34,17 +34,18 @@ func (a *asking) standalone(ctx context.Context) error {
 		return a.borrowNames(ctx)
 	}
 	turns := a.p.History[max(0, len(a.p.History)-maxRewriteTurns):]
+	request := a.p.prompts.rewriteRequest(turns, a.p.Query.Query)
 	key := keyOfAll("rewrite", a.r.space, struct {
-		Model, Query string
-		Turns        []Message
-	}{e.o.Chatter.Model(), a.p.Query.Query, turns})
+		Model, Query, System string
+		Turns                []Message
+	}{e.o.Chatter.Model(), a.p.Query.Query, request.System, turns})
 	if b, ok := e.memory.get(key); ok {
 		a.rewrite(string(b))
 		return nil
 	}
 	var reply ChatReply
 	err := e.model(ctx, forQuery, func() (err error) {
-		reply, err = chatJSON(ctx, e.o.Chatter, rewriteRequest(turns, a.p.Query.Query))
+		reply, err = chatJSON(ctx, e.o.Chatter, request)
 		return err
 	})
 	if err != nil {
@@ -67,7 +68,7 @@ func (a *asking) rewrite(q string) {
 	}
 }
 
-func rewriteRequest(turns []Message, query string) ChatRequest {
+func (s promptSet) rewriteRequest(turns []Message, query string) ChatRequest {
 	zero := 0.0
 	var b strings.Builder
 	for _, m := range turns {
@@ -79,7 +80,7 @@ func rewriteRequest(turns []Message, query string) ChatRequest {
 	text := b.String()
 	f := fence(text)
 	return ChatRequest{
-		System:      promptText(promptRewrite),
+		System:      s.text(promptRewrite),
 		Messages:    []Message{{Role: "user", Content: f + "\n" + text + f}},
 		JSON:        true,
 		Schema:      rewriteSchema,

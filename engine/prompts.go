@@ -64,9 +64,6 @@ func (s promptSet) fill(name string, values ...string) string {
 	return strings.NewReplacer(values...).Replace(s.text(name))
 }
 
-// fillPrompt is fill of a compiled-in prompt.
-func fillPrompt(name string, values ...string) string { return promptSet(nil).fill(name, values...) }
-
 // promptHash identifies prompts with what was filled in.
 func promptHash(parts ...string) string {
 	h := sha256.New()
@@ -91,9 +88,9 @@ func fence(text string) string {
 	return strings.Repeat("`", longest+1)
 }
 
-// buildPrompt returns the system prompt of an answer: the rules, the form asked
-// for, the caller's own wish and the retrieved context.
-func buildPrompt(context, responseType, userPrompt string) string {
+// answer is the system prompt of an answer: the rules, the form asked for, the
+// caller's own wish and the retrieved context.
+func (s promptSet) answer(context, responseType, userPrompt string) string {
 	if responseType == "" {
 		responseType = "Multiple Paragraphs"
 	}
@@ -103,18 +100,25 @@ func buildPrompt(context, responseType, userPrompt string) string {
 	if strings.TrimSpace(context) == "" {
 		context = "(nothing was found)"
 	}
-	return fillPrompt(promptAnswer, "{response_type}", responseType, "{user_prompt}", userPrompt, "{context}", context)
+	return s.fill(promptAnswer, "{response_type}", responseType, "{user_prompt}", userPrompt, "{context}", context)
 }
 
-// promptTokens is what an answer's prompt takes beside its context.
-var promptTokens = sync.OnceValue(func() int { return countTokens(promptText(promptAnswer)) })
+// answerTokens is what an answer's prompt takes beside its context.
+func (s promptSet) answerTokens() int {
+	if len(s) == 0 {
+		return builtinAnswerTokens()
+	}
+	return countTokens(s.text(promptAnswer))
+}
+
+var builtinAnswerTokens = sync.OnceValue(func() int { return countTokens(promptText(promptAnswer)) })
 
 // keywordRequest asks a model for the two levels of keywords of a question.
-func keywordRequest(query string) ChatRequest {
+func (s promptSet) keywordRequest(query string) ChatRequest {
 	zero := 0.0
 	f := fence(query)
 	return ChatRequest{
-		System:      promptText(promptKeywords),
+		System:      s.text(promptKeywords),
 		Messages:    []Message{{Role: "user", Content: f + "\n" + query + "\n" + f}},
 		JSON:        true,
 		Schema:      keywordSchema,

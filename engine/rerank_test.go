@@ -71,14 +71,14 @@ func TestChatJSON(t *testing.T) {
 		require.True(t, json.Valid(schema))
 	}
 	c := &scripted{err: fmt.Errorf("%w: response_format is not supported", ErrModelRefused)}
-	_, err := chatJSON(context.Background(), c, keywordRequest("Who?"))
+	_, err := chatJSON(context.Background(), c, promptSet(nil).keywordRequest("Who?"))
 	require.ErrorIs(t, err, ErrModelRefused)
 	require.Len(t, c.asked, 2)
 	require.True(t, c.asked[0].JSON)
 	require.False(t, c.asked[1].JSON)
 	require.Empty(t, c.asked[1].Schema)
 	c.err = fmt.Errorf("%w: no such key", ErrModelRefused)
-	_, err = chatJSON(context.Background(), c, keywordRequest("Who?"))
+	_, err = chatJSON(context.Background(), c, promptSet(nil).keywordRequest("Who?"))
 	require.Error(t, err)
 	require.Len(t, c.asked, 3)
 }

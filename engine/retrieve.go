@@ -48,7 +48,8 @@ type plan struct {
 	topK, chunkTopK                           int
 	entityTokens, relationTokens, totalTokens int
 	references, rerank, html                  bool
-	asked                                     string // what is searched for: the question, or what it was rewritten to
+	prompts                                   promptSet // of the knowledge base
+	asked                                     string    // what is searched for: the question, or what it was rewritten to
 }
 
 // wants says which channels a mode uses.

@@ -153,7 +153,37 @@ func TestSettings_PromptsAreThere(t *testing.T) {
 			require.True(t, slices.Contains(may, p))
 		}
 	}
-	require.Equal(t, 5, replaceable)
+	require.Equal(t, 8, replaceable)
 	_, _, ok := tenancy.PromptPlaceholders("extract_rows.v1")
 	require.False(t, ok)
+}
+
+// The prompts of a question are the base's own too, from the next question on: what
+// was remembered under others does not come back.
+func TestSettings_PromptsOfAQuestion(t *testing.T) {
+	var systems []string
+	chat := &enginetest.Chatter{Reply: func(r engine.ChatRequest) (string, error) {
+		systems = append(systems, strings.Fields(r.System)[0])
+		return `{"question":"Who wrote?","high_level_keywords":[],"low_level_keywords":["Ada"]}`, nil
+	}}
+	v := enginetest.New(t, engine.Options{Chatter: chat, Answerer: engine.ModelAnswerer(chat, engine.AnswerOptions{}), ModelConcurrency: 1})
+	for _, kb := range []string{"own", "plain"} {
+		v.Add(kb, "d", "Ada wrote a program.")
+	}
+	v.Wait()
+	q := engine.Query{Query: "And who else?", History: []engine.Message{{Role: "user", Content: "Who wrote?"}}}
+	asked := func(kb string) []string {
+		systems = nil
+		_, err := v.KB(kb).Query(ctx, q)
+		require.NoError(t, err)
+		return systems
+	}
+	builtin := asked("own")
+	require.Len(t, builtin, 3, "rewrite, keywords, answer")
+	require.Empty(t, asked("own"), "remembered")
+	configure(t, v, "own", `{"prompts":{"rewrite":"First.","keywords":"Second.","answer":"Third: {context}"}}`)
+	require.Equal(t, []string{"First.", "Second.", "Third:"}, asked("own"))
+	configure(t, v, "own", `{"prompts":{"answer":"Last: {context}"}}`)
+	require.Equal(t, []string{"Last:"}, asked("own"), "the question and its keywords are remembered under the server's prompts")
+	require.Equal(t, builtin, asked("plain"))
 }

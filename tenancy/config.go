@@ -1,6 +1,7 @@
 package tenancy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -235,6 +236,9 @@ var promptPlaceholders = map[string]string{
 	"extract_user": "text! fence! where language",
 	"glean":        "language",
 	"summary":      "name! language tokens",
+	"keywords":     "",
+	"rewrite":      "",
+	"answer":       "context! response_type user_prompt",
 }
 
 // PromptPlaceholders returns the placeholders that the prompt of that name may
@@ -270,7 +274,7 @@ func prompts(field string, m map[string]string) error {
 		}
 		for _, p := range placeholder.FindAllStringSubmatch(text, -1) {
 			if !slices.Contains(may, p[1]) {
-				return badField(at, fmt.Sprintf("has the placeholder %.80s; there are {%s}", p[0], strings.Join(may, "}, {")))
+				return badField(at, fmt.Sprintf("has the placeholder %.80s; it may hold %s", p[0], cmp.Or(strings.Join(may, ", "), "none")))
 			}
 		}
 		for _, p := range must {
