@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"mime"
 	"net/http"
 	"reflect"
@@ -315,11 +314,14 @@ func (w *walker) number(t reflect.Type, kind reflect.Kind) error {
 			return nil
 		}
 	case reflect.Interface:
-		f, err := strconv.ParseFloat(text, 64)
-		if err != nil {
+		if _, err := strconv.ParseFloat(text, 64); err != nil {
 			return w.bad("is a number out of range")
 		}
-		if math.Abs(f) > maxExactInt && !strings.ContainsAny(text, ".eE") {
+		if strings.ContainsAny(text, ".eE") {
+			return nil
+		}
+		// Compared as it is written: as a float64 the next one is equal.
+		if i, err := strconv.ParseInt(text, 10, 64); err != nil || i > maxExactInt || i < -maxExactInt {
 			return w.bad("is a whole number beyond 2^53, which would be changed; send it as text")
 		}
 		return nil

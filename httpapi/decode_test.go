@@ -73,6 +73,7 @@ func TestDecode_NamesWhatIsWrong(t *testing.T) {
 		{`{"meta":[]}`, "meta", "must be an object"},
 		{`{"meta":{"a":{"b":1,"b":2}}}`, "meta.a.b", "given twice"},
 		{`{"meta":{"a":12345678901234567890}}`, "meta.a", "beyond 2^53"},
+		{`{"meta":{"a":-9007199254740993}}`, "meta.a", "beyond 2^53"},
 		{`{"meta":{"a":[1e999]}}`, "meta.a[0]", "out of range"},
 		{`{"metas":[{},{"x":{"y":1,"y":1}}]}`, "metas[1].x.y", "given twice"},
 		{`{"inner":{"rôle":"x"}}`, "inner.rôle", "not a known field"},
