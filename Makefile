@@ -36,6 +36,11 @@ fuzz: ## every fuzz target for FUZZTIME
 
 bench: build ## the workloads behind the README's figures (DATA=folder of question sets)
 	./$(BIN) bench retrieval --data $(or $(DATA),../shared/data)
+	./$(BIN) bench ingest --data $(or $(DATA),../shared/data)
+	./$(BIN) bench start
+	./$(BIN) bench delete
+	./$(BIN) bench query
+	./$(BIN) bench model --sizes 100,1000
 	$(GO) test -run '^$$' -bench . -benchtime 200x ./index ./graph ./tenancy/keyspace
 
 e2e: build ## ADR 007's walk-through against the real binary
