@@ -9,7 +9,9 @@
 //
 // The vector search is exact. Up to some ten thousands of vectors a scan of
 // flat memory at the speed of the memory bus beats an approximate graph once
-// building, deleting and filtering are counted, and it has a recall of one.
+// building, deleting and filtering are counted, and it has a recall of one. Where
+// the processor has AVX2 the scan reads a byte a value and the rows of those that
+// the bounds leave (codes.go), which finds the same to the bit.
 //
 // The package knows no tenants and no store, and takes no locks: a value may be
 // read by many goroutines at a time, or changed by one.

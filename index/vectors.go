@@ -40,10 +40,26 @@ const (
 // may change it; the owner keeps them apart.
 type Vectors struct {
 	dim    int
-	shift  uint        // an arena holds 1<<shift rows
-	arenas [][]float32 // every one full but the last
-	ids    []uint32    // by row
-	rows   []uint32    // by id: its row, or noRow
+	shift  uint     // an arena holds 1<<shift rows
+	arenas []arena  // every one full but the last
+	ids    []uint32 // by row
+	rows   []uint32 // by id: its row, or noRow
+}
+
+// arena is a block of rows. Their codes and marks are there where a kernel reads
+// them (coded).
+type arena struct {
+	rows  []float32
+	codes []int8
+	marks []mark
+}
+
+func (v *Vectors) newArena(rows int) arena {
+	a := arena{rows: make([]float32, rows*v.dim)}
+	if coded {
+		a.codes, a.marks = make([]int8, rows*codeWidth(v.dim)), make([]mark, rows)
+	}
+	return a
 }
 
 // NewVectors returns an empty space. A dimension outside 1..MaxDim makes a space
@@ -67,9 +83,10 @@ func (v *Vectors) Dim() int { return v.dim }
 
 // Bytes is the memory of the space: its arenas and tables at their capacity.
 func (v *Vectors) Bytes() int64 {
-	n := int64(unsafe.Sizeof(*v)) + int64(cap(v.arenas))*int64(unsafe.Sizeof([]float32(nil)))
-	for _, a := range v.arenas {
-		n += int64(cap(a)) * 4
+	n := int64(unsafe.Sizeof(*v)) + int64(cap(v.arenas))*int64(unsafe.Sizeof(arena{}))
+	for i := range v.arenas {
+		a := &v.arenas[i]
+		n += int64(cap(a.rows))*4 + int64(cap(a.codes)) + int64(cap(a.marks))*int64(unsafe.Sizeof(mark{}))
 	}
 	return n + int64(cap(v.ids)+cap(v.rows))*4
 }
@@ -89,7 +106,12 @@ func (v *Vectors) Set(id uint32, x []float32) error {
 	if !ok {
 		row = v.grow(id)
 	}
-	normalise(v.at(row), x, scale)
+	unit := v.at(row)
+	normalise(unit, x, scale)
+	if coded {
+		codes, k := v.codes(row)
+		*k = encode(codes, unit)
+	}
 	return nil
 }
 
@@ -103,6 +125,12 @@ func (v *Vectors) Delete(id uint32) bool {
 	last := uint32(len(v.ids) - 1)
 	if row != last {
 		copy(v.at(row), v.at(last))
+		if coded {
+			to, k := v.codes(row)
+			from, l := v.codes(last)
+			copy(to, from)
+			*k = *l
+		}
 		v.ids[row] = v.ids[last]
 		v.rows[v.ids[row]] = row
 	}
@@ -173,7 +201,13 @@ func (v *Vectors) row(id uint32) (uint32, bool) {
 // at is the memory of a row.
 func (v *Vectors) at(row uint32) []float32 {
 	i := int(row&(1<<v.shift-1)) * v.dim
-	return v.arenas[row>>v.shift][i : i+v.dim : i+v.dim]
+	return v.arenas[row>>v.shift].rows[i : i+v.dim : i+v.dim]
+}
+
+// codes are those of a row, and their mark.
+func (v *Vectors) codes(row uint32) ([]int8, *mark) {
+	a, i, w := &v.arenas[row>>v.shift], int(row&(1<<v.shift-1)), codeWidth(v.dim)
+	return a.codes[i*w : (i+1)*w], &a.marks[i]
 }
 
 // grow makes a row for a new id.
@@ -190,12 +224,14 @@ func (v *Vectors) grow(id uint32) uint32 {
 	v.rows[id] = row
 	switch a := int(row >> v.shift); {
 	case a == len(v.arenas) && a == 0:
-		v.arenas = append(v.arenas, make([]float32, min(firstRows, 1<<v.shift)*v.dim))
+		v.arenas = append(v.arenas, v.newArena(min(firstRows, 1<<v.shift)))
 	case a == len(v.arenas):
-		v.arenas = append(v.arenas, make([]float32, v.dim<<v.shift))
-	case a == 0 && int(row)*v.dim == len(v.arenas[0]):
-		bigger := make([]float32, min(2*int(row), 1<<v.shift)*v.dim)
-		copy(bigger, v.arenas[0])
+		v.arenas = append(v.arenas, v.newArena(1<<v.shift))
+	case a == 0 && int(row)*v.dim == len(v.arenas[0].rows):
+		old, bigger := v.arenas[0], v.newArena(min(2*int(row), 1<<v.shift))
+		copy(bigger.rows, old.rows)
+		copy(bigger.codes, old.codes)
+		copy(bigger.marks, old.marks)
 		v.arenas[0] = bigger
 	}
 	return row

@@ -41,18 +41,81 @@ func (v *Vectors) Search(q []float32, k int, keep func(id uint32) bool, less fun
 }
 
 func (v *Vectors) scan(unit []float32, keep func(uint32) bool, t *best) {
+	if coded && len(v.ids) >= codedRows && t.k <= len(v.ids)/8 {
+		v.scanCodes(unit, keep, t)
+		return
+	}
+	v.scanRows(unit, keep, t)
+}
+
+func (v *Vectors) scanRows(unit []float32, keep func(uint32) bool, t *best) {
 	row := 0
-	for _, arena := range v.arenas {
-		n := min(len(arena)/v.dim, len(v.ids)-row)
+	for i := range v.arenas {
+		rows := v.arenas[i].rows
+		n := min(len(rows)/v.dim, len(v.ids)-row)
 		for i, id := range v.ids[row : row+n] {
 			if keep != nil && !keep(id) {
 				continue
 			}
-			s := dot(unit, arena[i*v.dim:(i+1)*v.dim])
-			if len(t.hits) == t.k && s < t.hits[0].Score {
-				continue
+			t.offer(Hit{id, dot(unit, rows[i*v.dim:(i+1)*v.dim])})
+		}
+		row += n
+	}
+}
+
+// scanCodes finds what scanRows finds. The halves of a large space are scanned side
+// by side, since its search is what a question waits for; keep, which may not bear
+// it, is asked by one alone.
+func (v *Vectors) scanCodes(unit []float32, keep func(uint32) bool, t *best) {
+	c := coarses.Get().(*coarse)
+	defer coarses.Put(c)
+	c.reset(unit, t.k)
+	if keep != nil || len(v.ids) < largeRows {
+		v.coarse(c, 0, len(v.arenas), keep)
+		v.rescore(c, c.floor(), unit, t)
+		return
+	}
+	d := coarses.Get().(*coarse)
+	defer coarses.Put(d)
+	d.reset(unit, t.k)
+	middle, done := len(v.arenas)/2, make(chan struct{})
+	go func() {
+		defer close(done)
+		v.coarse(d, middle, len(v.arenas), nil)
+	}()
+	v.coarse(c, 0, middle, nil)
+	<-done
+	floor := max(c.floor(), d.floor()) // k rows of a half that reach it are k rows of the whole
+	v.rescore(c, floor, unit, t)
+	v.rescore(d, floor, unit, t)
+}
+
+// rescore reads the rows that may be among the k best.
+func (v *Vectors) rescore(c *coarse, floor float32, unit []float32, t *best) {
+	for _, x := range c.left {
+		if x.upper >= floor {
+			t.offer(Hit{v.ids[x.row], dot(unit, v.at(x.row))})
+		}
+	}
+}
+
+// coarse looks at the arenas from, ..., to-1.
+func (v *Vectors) coarse(c *coarse, from, to int, keep func(uint32) bool) {
+	row := from << v.shift
+	for i := from; i < to; i++ {
+		a := &v.arenas[i]
+		n := min(len(a.marks), len(v.ids)-row)
+		if keep == nil {
+			c.scan(a, 0, n, uint32(row))
+		} else {
+			for at := 0; at < n; at++ { // by runs of those that are kept
+				end := at
+				for end < n && keep(v.ids[row+end]) {
+					end++
+				}
+				c.scan(a, at, end-at, uint32(row+at))
+				at = end
 			}
-			t.push(Hit{id, s})
 		}
 		row += n
 	}
@@ -74,6 +137,13 @@ func (t *best) worse(a, b Hit) bool {
 		return t.less(b.ID, a.ID)
 	}
 	return b.ID < a.ID
+}
+
+// offer enters a hit.
+func (t *best) offer(h Hit) {
+	if len(t.hits) < t.k || h.Score >= t.hits[0].Score {
+		t.push(h)
+	}
 }
 
 func (t *best) push(h Hit) {

@@ -206,11 +206,15 @@ func TestVectors_Bytes(t *testing.T) {
 		require.NoError(t, v.Set(i, x))
 	}
 	require.GreaterOrEqual(t, v.Bytes(), int64(n*dim*4))
-	require.Less(t, v.Bytes(), int64(n*(dim*4+16)+arenaBytes))
+	const codes = dim + 8 // of a row, where there are any
+	require.Less(t, v.Bytes(), int64(n*(dim*4+16+codes)+arenaBytes*5/4))
+	if coded {
+		require.GreaterOrEqual(t, v.Bytes(), int64(n*(dim*4+codes)), "what stands beside the vectors is counted")
+	}
 	for i := range uint32(n - 10) {
 		v.Delete(i)
 	}
-	require.Less(t, v.Bytes(), int64(2*arenaBytes+n*16))
+	require.Less(t, v.Bytes(), int64(2*arenaBytes*5/4+n*16))
 	for i := range uint32(n) {
 		v.Delete(i)
 	}
@@ -239,11 +243,11 @@ func TestVectors_SearchAllocations(t *testing.T) {
 	}
 	q := randomVector(r, 64)
 	n := testing.AllocsPerRun(50, func() { _, _ = v.Search(q, 10, nil, nil) })
-	require.LessOrEqual(t, n, 3.0)
+	require.LessOrEqual(t, n, 6.0, "under the race detector a pool forgets; else 2")
 }
 
 func BenchmarkVectors_Search(b *testing.B) {
-	for _, c := range []struct{ n, dim int }{{6119, 1024}, {10_000, 1024}, {10_000, 384}} {
+	for _, c := range []struct{ n, dim int }{{6119, 1024}, {10_000, 1024}, {10_000, 384}, {100_000, 384}} {
 		b.Run(fmt.Sprintf("%dx%d", c.n, c.dim), func(b *testing.B) {
 			r := rand.New(rand.NewPCG(5, 5))
 			v := NewVectors(c.dim)
