@@ -107,6 +107,50 @@ func randomCorpus(rnd *rand.Rand, n int) []analysis {
 	return out
 }
 
+// A sight that was asked before answers as a fresh one does: what it holds of the
+// first question, and gives back in the end, is in no other answer.
+func TestSight_RemembersTheFirstQuestion(t *testing.T) {
+	r := newRecall()
+	for i, c := range randomCorpus(rand.New(rand.NewPCG(9, 1)), 60) {
+		r.add(uint32(i), c)
+	}
+	keep := func(id uint32) bool { return id%5 != 0 }
+	part := newBits(60)
+	for id := range uint32(60) {
+		if id%3 > 0 {
+			part.set(id)
+		}
+	}
+	first := "Where was the director of Babbage's film born?"
+	texts := []string{first, "Euler proof", first, "letter number old river", "zzz", first}
+	for _, sight := range []func() *sight{r.whole, func() *sight { return r.only(part) }} {
+		s := sight()
+		asked := 0
+		for i := range 40 {
+			text := texts[i%len(texts)]
+			fresh := sight()
+			for _, k := range []func(uint32) bool{nil, keep} {
+				var want []scored // of what is allowed, from the list of all
+				for _, x := range fresh.bm25(fresh.parse(text, true), 60, nil, byID) {
+					if k == nil || k(x.ID) {
+						want = append(want, x)
+					}
+				}
+				got := s.bm25(s.parse(text, true), 60, k, byID)
+				require.Equal(t, append([]scored{}, want...), got, "%q", text)
+				asked += len(got)
+				require.Equal(t, fresh.walk(fresh.parse(text, true), 20, k, byID), s.walk(s.parse(text, true), 20, k, byID), "%q", text)
+			}
+			fresh.close()
+			if i%11 == 10 {
+				s.close() // a closed one begins anew
+			}
+		}
+		require.Positive(t, asked)
+		s.close()
+	}
+}
+
 // A base is the set of its chunks: however they came and went, under whatever
 // dense ids, rankings and scores are the same to the last bit.
 func TestRecall_DoesNotDependOnHistory(t *testing.T) {

@@ -123,6 +123,7 @@ func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec search
 		if err != nil {
 			return err
 		}
+		defer v.seen.close()
 		s := &search{eng: r.eng, r: v, p: p, vec: vec, q: v.seen.parse(p.asked, *r.eng.o.RelationGroups), trace: tr}
 		v.addOtherNames(&s.q)
 		if len(kw.High) == 0 && len(kw.Low) == 0 {

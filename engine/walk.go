@@ -53,7 +53,7 @@ type walker struct {
 	keep func(uint32) bool
 	less func(a, b uint32) bool
 
-	all, rel index.Scores // BM25 of the question, of its relation words
+	all, rel index.Scores // BM25 of the question, which is there before the walk, and of its relation words
 	relTop   float64
 	relWhole int64      // idf of the relation words of weight 1
 	relIDF   sparseMass // idf times weight by term
@@ -68,10 +68,12 @@ type walker struct {
 
 	logs    []float64 // ln(1 + N/n) by n
 	logsN   int
-	chunks  chunkScores
-	weights []int64   // of the links being followed
-	best    []float64 // best match of the passage's terms, by place
-	matches []float64 // match of each sentence
+	chunks  chunkScores // of all
+	reached chunkScores // of last
+	weights []int64     // of the links being followed
+	best    []float64   // best match of the passage's terms, by place
+	matches []float64   // match of each sentence
+	idfs    []int64     // relIDF of the terms of a passage, by place
 }
 
 type viaName struct {
@@ -145,7 +147,6 @@ func (w *walker) reset(r *sight, q question, keep func(uint32) bool, less func(a
 			w.logs = append(w.logs, math.Log(1+float64(n)/float64(max(1, i))))
 		}
 	}
-	w.part.Score(&w.all, q.terms, keep)
 	var own []uint32
 	w.relWhole = 0
 	for _, x := range q.rel {
@@ -358,6 +359,10 @@ func (w *walker) match(terms index.PassageTerms) {
 	if w.relWhole == 0 {
 		return
 	}
+	w.idfs = w.idfs[:0] // by place: read once a term, not once a word
+	for i := range terms.Len() {
+		w.idfs = append(w.idfs, w.relIDF.of[terms.Term(i)])
+	}
 	for {
 		places, rest, ok := terms.NextSentence()
 		if !ok {
@@ -365,7 +370,7 @@ func (w *walker) match(terms index.PassageTerms) {
 		}
 		var sum int64
 		for _, p := range places {
-			sum += w.relIDF.of[terms.Term(int(p))]
+			sum += w.idfs[p]
 		}
 		m := 0.0
 		if sum > 0 {

@@ -43,6 +43,7 @@ type Token struct {
 // one writer; the caller locks.
 type Lexical struct {
 	passages []lexicalPassage // by id
+	lengths  []uint32         // by id: terms, repeats included; apart, because scoring reads nothing else of a passage
 	live     int
 	length   int64 // terms of all passages, repeats included
 	terms    []lexicalTerm
@@ -77,13 +78,12 @@ func (p *Posting) count(t Token) {
 	}
 }
 
-// lexicalPassage is one passage; it is free when own is nil and length is 0.
+// lexicalPassage is one passage, or free.
 type lexicalPassage struct {
 	own []ownTerm // ascending by term
 	// sentences holds for each sentence the number of its distinct terms, then
 	// their places in own, ascending.
 	sentences []uint16
-	length    uint32
 	taken     bool
 }
 
@@ -92,7 +92,7 @@ type lexicalPassage struct {
 type ownTerm struct{ term, at uint32 }
 
 const (
-	lexicalPassageBytes = 56
+	lexicalPassageBytes = 56 + 4
 	lexicalTermBytes    = 96 // entry, map slot, string header
 	postingBytes        = 8
 )
@@ -109,6 +109,7 @@ func (x *Lexical) Add(id uint32, p Passage) {
 	x.Remove(id)
 	for int(id) >= len(x.passages) {
 		x.passages = append(x.passages, lexicalPassage{})
+		x.lengths = append(x.lengths, 0)
 		x.bytes += lexicalPassageBytes
 	}
 	x.live++
@@ -144,7 +145,7 @@ func (x *Lexical) Add(id uint32, p Passage) {
 		for j, t := range rest[:len(tokens)] {
 			if i, ok := place(t); ok {
 				x.counts[i].count(tokens[j])
-				d.length++
+				x.lengths[id]++
 				each(i)
 			}
 		}
@@ -172,7 +173,7 @@ func (x *Lexical) Add(id uint32, p Passage) {
 		e.postings = append(e.postings, x.counts[i])
 		x.bytes += int64(cap(e.postings)-before) * postingBytes
 	}
-	x.length += int64(d.length)
+	x.length += int64(x.lengths[id])
 	x.bytes += d.bytes()
 }
 
@@ -202,11 +203,11 @@ func (x *Lexical) Remove(id uint32) {
 		x.release(o.term)
 	}
 	x.live--
-	x.length -= int64(d.length)
+	x.length -= int64(x.lengths[id])
 	x.bytes -= d.bytes()
-	*d = lexicalPassage{}
+	*d, x.lengths[id] = lexicalPassage{}, 0
 	for n := len(x.passages); n > 0 && !x.passages[n-1].taken; n-- {
-		x.passages = x.passages[:n-1]
+		x.passages, x.lengths = x.passages[:n-1], x.lengths[:n-1]
 		x.bytes -= lexicalPassageBytes
 	}
 }

@@ -33,7 +33,7 @@ func (p *Part) Add(id uint32) {
 	}
 	p.in[id/64] |= 1 << (id % 64)
 	p.live++
-	p.length += int64(p.x.passages[id].length)
+	p.length += int64(p.x.lengths[id])
 }
 
 // Has reports whether a passage is in the part.
@@ -89,6 +89,10 @@ func (p *Part) Score(s *Scores, terms []uint32, keep func(uint32) bool) {
 		return
 	}
 	average := max(1, float64(p.length)/float64(p.live))
+	norm := func(length int) float64 { return bm25K1 * (1 - bm25B + bm25B*float64(length)/average) }
+	for length := range s.norms {
+		s.norms[length] = norm(length)
+	}
 	for i, t := range terms {
 		if slices.Contains(terms[:i], t) {
 			continue
@@ -98,8 +102,14 @@ func (p *Part) Score(s *Scores, terms []uint32, keep func(uint32) bool) {
 			if !p.Has(o.ID) || keep != nil && !keep(o.ID) {
 				continue
 			}
+			var n float64
+			if length := int(x.lengths[o.ID]); length < len(s.norms) {
+				n = s.norms[length]
+			} else {
+				n = norm(length)
+			}
 			count := float64(o.Count)
-			s.add(o.ID, weight*count/(count+bm25K1*(1-bm25B+bm25B*float64(x.passages[o.ID].length)/average)))
+			s.add(o.ID, weight*count/(count+n))
 		}
 	}
 }

@@ -13,6 +13,8 @@ type Match struct {
 type Scores struct {
 	of      []float64
 	touched []uint32
+	top     float64
+	norms   [512]float64 // length normalisation by length: of a passage that is longer it is worked out each time
 }
 
 func (s *Scores) reset(bound int) {
@@ -20,6 +22,7 @@ func (s *Scores) reset(bound int) {
 		s.of[id] = 0
 	}
 	s.touched = s.touched[:0]
+	s.top = 0
 	if len(s.of) < bound {
 		s.of = make([]float64, bound+bound/4)
 	}
@@ -29,7 +32,11 @@ func (s *Scores) add(id uint32, v float64) {
 	if s.of[id] == 0 {
 		s.touched = append(s.touched, id)
 	}
-	s.of[id] += v
+	v += s.of[id]
+	s.of[id] = v
+	if v > s.top { // nothing is ever taken off a score
+		s.top = v
+	}
 }
 
 // Of returns the score of a passage, 0 for one that no term matched.
@@ -40,19 +47,15 @@ func (s *Scores) Of(id uint32) float64 { return s.of[id] }
 func (s *Scores) Matched() []uint32 { return s.touched }
 
 // Max is the best score, 0 when nothing matched.
-func (s *Scores) Max() float64 {
-	var top float64
-	for _, id := range s.touched {
-		top = max(top, s.of[id])
-	}
-	return top
-}
+func (s *Scores) Max() float64 { return s.top }
 
 // Best returns at most k passages, best first; equal scores are ordered by less.
 func (s *Scores) Best(k int, less func(a, b uint32) bool) []Match {
 	t := NewTop(min(k, len(s.touched)), less)
 	for _, id := range s.touched {
-		t.Offer(id, s.of[id])
+		if v := s.of[id]; !t.Below(v) {
+			t.Offer(id, v)
+		}
 	}
 	return t.Sorted()
 }
@@ -74,6 +77,12 @@ func (t *Top) worse(a, b Match) bool {
 		return a.Score < b.Score
 	}
 	return t.less(b.ID, a.ID)
+}
+
+// Below reports whether a score is too low to be kept: a look that costs less
+// than an offer, for the many that are.
+func (t *Top) Below(score float64) bool {
+	return len(t.heap) == t.k && t.k > 0 && score < t.heap[0].Score
 }
 
 // Offer enters a passage; each at most once.
