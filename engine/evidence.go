@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -79,7 +80,7 @@ func linesOf[T any](items []T, line func(T) string) []string {
 	return out
 }
 
-func (c *cited) addReference(ch foundChunk, wanted map[string]bool, withContent bool) {
+func (c *cited) addReference(ch foundChunk, wanted *stemSet, withContent bool) {
 	from, to := snippet(ch.Text, wanted)
 	pass := ReferencePassage{
 		ChunkID: chunkID(ch.docID, ch.ord), Start: ch.Start, End: ch.End, Page: ch.Page, Heading: ch.Heading,
@@ -173,34 +174,55 @@ func (c *cited) context() string {
 	return b.String()
 }
 
+// stemSet is a set of stems by their first byte.
+type stemSet [256][]string
+
 // contentStems are the stems of the words of a question that carry meaning.
-func contentStems(query string) map[string]bool {
-	out := map[string]bool{}
+func contentStems(query string) *stemSet {
+	var out stemSet
 	s := scan(query)
 	for _, p := range s.parts {
-		if !functionWords[p.key] {
-			out[stem(p.key)] = true
+		if w := stem(p.key); !functionWords[p.key] && !out.has(p.key) {
+			out[w[0]] = append(out[w[0]], w)
 		}
 	}
-	return out
+	return &out
 }
+
+// has reports whether a folded word has a stem of the set. A stem is the beginning
+// of its word: few words need to be stemmed.
+func (s *stemSet) has(key string) bool {
+	for _, w := range s[key[0]] {
+		if strings.HasPrefix(key, w) && stem(key) == w {
+			return true
+		}
+	}
+	return false
+}
+
+// scans are reused by snippet, which takes every passage of an answer apart.
+var scans = sync.Pool{New: func() any { return new(scanned) }}
 
 // snippet finds the stretch text[from:to] that begins with the sentence that
 // holds most of the wanted words, cut at sentences where it can be, without white
 // space around it.
-func snippet(text string, wanted map[string]bool) (from, to int) {
+func snippet(text string, wanted *stemSet) (from, to int) {
 	if len(text) <= snippetBytes {
 		return trimmed(text, 0, len(text))
 	}
-	s := scan(text)
+	s := scans.Get().(*scanned)
+	defer scans.Put(s)
+	defer s.forget()
+	s.scan(text)
 	sentences := s.sentences(text)
 	if len(sentences) == 0 {
 		return trimmed(text, 0, len(text))
 	}
 	found := make([]int, len(sentences))
-	for _, w := range s.words {
+	for i := range s.words {
+		w := &s.words[i]
 		for _, p := range s.parts[w.part:w.last] {
-			if wanted[stem(p.key)] {
+			if wanted.has(p.key) {
 				found[w.sentence]++
 			}
 		}

@@ -126,6 +126,50 @@ func FuzzSnippet(f *testing.F) {
 	})
 }
 
+// A snippet begins where counting the stem of every word says.
+func TestSnippet_CountsEveryWord(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	words := strings.Fields("director directed direction Directs running run ran Über uber half-brother O'Brien o'brien's " +
+		"U.S. AT&T 小説を書いた 1843 a an the Łódź lodz naïve X x3 births born birth notes noted not")
+	sentence := func() string {
+		var b []string
+		for range 1 + r.IntN(9) {
+			b = append(b, words[r.IntN(len(words))])
+		}
+		return strings.Join(b, " ")
+	}
+	for range 300 {
+		var b strings.Builder
+		for range 12 {
+			b.WriteString("Here " + sentence() + ". ")
+		}
+		text, query := b.String(), sentence()
+		wanted := map[string]bool{}
+		for _, w := range questionWords(query) {
+			if !functionWords[w.key] {
+				wanted[w.stem] = true
+			}
+		}
+		at, most := 0, 0
+		sentences := Sentences(text)
+		for i, x := range sentences {
+			n := 0
+			for _, term := range Terms(text[x.Start:x.End]) {
+				if wanted[term] {
+					n++
+				}
+			}
+			if n > most {
+				at, most = i, n
+			}
+		}
+		if len(text) > snippetBytes {
+			from, _ := snippet(text, contentStems(query))
+			require.Equal(t, sentences[at].Start, from, "%q in %q", query, text)
+		}
+	}
+}
+
 func TestSnippet_BestSentence(t *testing.T) {
 	text := strings.Repeat("Nothing is said here of anything at all. ", 8) + "Ada wrote to Babbage in 1843. " + strings.Repeat("More follows. ", 9)
 	from, to := snippet(text, contentStems("Who wrote to Babbage?"))

@@ -83,6 +83,19 @@ const closers = "\"'”’)]»」』）"
 // scan takes a text apart. It never fails: a byte that is not UTF-8 is punctuation.
 func scan(text string) scanned {
 	s := scanned{words: make([]word, 0, len(text)/5+1), parts: make([]part, 0, len(text)/5+1)}
+	s.scan(text)
+	return s
+}
+
+// forget lets go of the text and keeps the memory for the next.
+func (s *scanned) forget() {
+	clear(s.words)
+	clear(s.parts)
+	s.words, s.parts, s.ends = s.words[:0], s.parts[:0], s.ends[:0]
+}
+
+// scan is scan into an empty s.
+func (s *scanned) scan(text string) {
 	var (
 		from      = -1    // start of the word being read
 		odd       = false // it holds an apostrophe or hyphen that is not ASCII
@@ -154,7 +167,6 @@ func scan(text string) scanned {
 		i += size
 	}
 	flush(len(text))
-	return s
 }
 
 func isSentenceEnd(r rune) bool {

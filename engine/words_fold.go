@@ -176,6 +176,32 @@ func fold(s string) string {
 
 // appendParts appends the folded pieces of a word or of any stretch of text.
 func appendParts(dst []part, s string) []part {
+	if lower, ok := plainWord(s); ok { // nearly all: one piece without anything to strip
+		if lower {
+			return append(dst, part{key: s})
+		}
+		return append(dst, part{key: strings.ToLower(s), upper: s[0] <= 'Z' && s[0] >= 'A'})
+	}
+	return appendAnyParts(dst, s)
+}
+
+// plainWord reports whether a text is ASCII letters and digits alone, and not
+// empty; lower, whether it has no capital.
+func plainWord(s string) (lower, ok bool) {
+	lower = true
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+		case c >= 'A' && c <= 'Z':
+			lower = false
+		default:
+			return false, false
+		}
+	}
+	return lower, s != ""
+}
+
+func appendAnyParts(dst []part, s string) []part {
 	for len(s) > 0 {
 		i := strings.IndexFunc(s, separates)
 		p, rest := s, ""

@@ -57,6 +57,21 @@ func TestTerms(t *testing.T) {
 	}
 }
 
+// A plain word is what the way for any word makes of it, and every stem is the
+// beginning of its word.
+func TestAppendParts_PlainWords(t *testing.T) {
+	for _, w := range strings.Fields("a A ab Ada ADA McDonald x3 3x 1843 O'Brien half-brother U.S. s' s's Łódź 東京 é AT&T . ' " + strings.Join(suffixes[:], "x ")) {
+		for _, w := range []string{w, "b" + w, w + "ing", w + "'s", w + "9"} {
+			parts := appendParts(nil, w)
+			require.Equal(t, appendAnyParts(nil, w), parts, "%q", w)
+			for _, p := range parts {
+				require.True(t, strings.HasPrefix(p.key, stem(p.key)), "%q", p.key)
+			}
+		}
+	}
+	require.Empty(t, appendParts(nil, ""))
+}
+
 func TestEntityID(t *testing.T) {
 	for name, want := range map[string]string{
 		"  Ada \n Lovelace ":     "ada lovelace",
