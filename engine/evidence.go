@@ -28,7 +28,7 @@ type cited struct {
 // rank of their best passage. A document of which no chunk is
 // left is not cited.
 func (p *plan) cite(ev evidence) cited {
-	ev.chunks = p.fitChunks(ev.chunks, ev.entityLines, ev.relationLines)
+	ev.chunks = p.fitChunks(ev.chunks, &ev.entityLines, &ev.relationLines)
 	if ev.info == nil {
 		ev.info = map[string]int{}
 	}
@@ -46,22 +46,20 @@ func (p *plan) cite(ev evidence) cited {
 
 // fitChunks keeps chunks from the front while they fit what the rest of the
 // prompt leaves of the total budget.
-func (p *plan) fitChunks(chunks []foundChunk, rest ...[]string) []foundChunk {
+func (p *plan) fitChunks(chunks []foundChunk, rest ...*lines) []foundChunk {
 	budget := p.totalTokens - promptReserve - countTokens(p.Query.Query) - countTokens(p.UserPrompt) - p.prompts.answerTokens()
 	need, bound := 0, 0
 	for _, c := range chunks {
 		need += c.Tokens
 	}
-	for _, lines := range rest {
-		bound += bytesOf(lines)
+	for _, l := range rest {
+		bound += l.need
 	}
 	if need+bound <= budget {
-		return chunks // a text has no more tokens than bytes: nothing needs counting
+		return chunks
 	}
-	for _, lines := range rest {
-		for _, l := range lines {
-			budget -= countTokens(l)
-		}
+	for _, l := range rest {
+		budget -= l.tokens()
 	}
 	for i, c := range chunks {
 		if c.Tokens > budget {
@@ -70,14 +68,6 @@ func (p *plan) fitChunks(chunks []foundChunk, rest ...[]string) []foundChunk {
 		budget -= c.Tokens
 	}
 	return chunks
-}
-
-func linesOf[T any](items []T, line func(T) string) []string {
-	out := make([]string, len(items))
-	for i, it := range items {
-		out[i] = line(it)
-	}
-	return out
 }
 
 func (c *cited) addReference(ch foundChunk, wanted *stemSet, withContent bool) {
@@ -155,8 +145,8 @@ func (c *cited) context() string {
 		}
 		b.WriteString("```\n\n")
 	}
-	section("Knowledge Graph Data (Entity)", len(c.entityLines), func(i int) string { return c.entityLines[i] })
-	section("Knowledge Graph Data (Relationship)", len(c.relationLines), func(i int) string { return c.relationLines[i] })
+	section("Knowledge Graph Data (Entity)", len(c.entityLines.text), func(i int) string { return c.entityLines.text[i] })
+	section("Knowledge Graph Data (Relationship)", len(c.relationLines.text), func(i int) string { return c.relationLines.text[i] })
 	section("Document Chunks", len(c.chunks), func(i int) string {
 		ch := c.chunks[i]
 		return jsonLine(struct {

@@ -39,17 +39,54 @@ func (s *search) foldItems(tx *tenancy.Tx, lead []scored) error {
 	return nil
 }
 
-func foldUntil[T any](items []scored, fold func(scored) (T, error), line func(T) string, budget int) ([]T, []string, error) {
-	data := make([]T, 0, len(items))
+// lines are lines of context. A text never has more tokens than bytes, so what is
+// short in bytes need not be counted; need is the tokens of the first ones, which
+// were counted, and the bytes of the others.
+type lines struct {
+	text          []string
+	counted, need int
+}
+
+func (l *lines) add(line string) {
+	l.text = append(l.text, line)
+	l.need += len(line)
+}
+
+// fit reports whether the lines have at most so many tokens.
+func (l *lines) fit(budget int) bool { return l.need <= budget || l.tokens() <= budget }
+
+// tokens counts what is not counted yet.
+func (l *lines) tokens() int {
+	for ; l.counted < len(l.text); l.counted++ {
+		l.need -= len(l.text[l.counted]) - countTokens(l.text[l.counted])
+	}
+	return l.need
+}
+
+// drop takes the last line off; all are counted.
+func (l *lines) drop() {
+	n := len(l.text) - 1
+	l.need -= countTokens(l.text[n])
+	l.text, l.counted = l.text[:n], n
+}
+
+// foldUntil folds items and makes lines of them while their tokens fit the budget,
+// as LightRAG cuts its lists: the first that does not fit ends the list, and those
+// behind it are not read.
+func foldUntil[T any](items []scored, fold func(scored) (T, error), line func(T) string, budget int) (data []T, l lines, err error) {
+	data = make([]T, 0, len(items))
 	for _, x := range items {
 		d, err := fold(x)
 		if err != nil {
-			return nil, nil, err
+			return nil, lines{}, err
+		}
+		if l.add(line(d)); !l.fit(budget) {
+			l.drop()
+			return data, l, nil
 		}
 		data = append(data, d)
 	}
-	lines := fitTokens(linesOf(data, line), budget)
-	return data[:len(lines)], lines, nil
+	return data, l, nil
 }
 
 // chunksOfItems are the chunks behind the entities and relations that were kept,

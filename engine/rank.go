@@ -104,29 +104,3 @@ func idsOf(l []scored) []uint32 {
 }
 
 func firstN[T any](l []T, n int) []T { return l[:min(n, len(l))] }
-
-// fitTokens keeps lines from the front while their tokens fit the budget, as
-// LightRAG cuts its lists: the first that does not fit ends the list. A text
-// never has more tokens than bytes, so what is short in bytes is not counted.
-func fitTokens(lines []string, budget int) []string {
-	rest := bytesOf(lines)
-	for i, l := range lines {
-		if rest <= budget {
-			break
-		}
-		n := countTokens(l)
-		if n > budget {
-			return lines[:i]
-		}
-		budget -= n
-		rest -= len(l)
-	}
-	return lines
-}
-
-func bytesOf(lines []string) (n int) {
-	for _, l := range lines {
-		n += len(l)
-	}
-	return n
-}

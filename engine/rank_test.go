@@ -68,8 +68,9 @@ func TestRoundRobin(t *testing.T) {
 	}
 }
 
-// fitTokens against counting everything.
-func TestFitTokens(t *testing.T) {
+// foldUntil against counting everything; what is behind the cut is not folded, but
+// for the line that is cut.
+func TestFoldUntil(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	words := []string{"Ada", " wrote", " notes", " über", " 小説", "{\"a\":1}", "\n", " engine", "xyzzyq"}
 	for range 500 {
@@ -87,7 +88,18 @@ func TestFitTokens(t *testing.T) {
 			left -= countTokens(lines[n])
 			n++
 		}
-		require.Equal(t, lines[:n], fitTokens(lines, budget), "%q in %d", lines, budget)
+		items, folded := make([]scored, len(lines)), 0
+		for i := range items {
+			items[i].ID = uint32(i)
+		}
+		fold := func(x scored) (string, error) { folded++; return lines[x.ID], nil }
+		data, got, err := foldUntil(items, fold, func(s string) string { return s }, budget)
+		require.NoError(t, err)
+		require.Equal(t, lines[:n], append([]string{}, got.text...), "%q in %d", lines, budget)
+		require.Equal(t, lines[:n], data)
+		require.LessOrEqual(t, budget-left, got.need)
+		require.Equal(t, budget-left, got.tokens())
+		require.Equal(t, min(n+1, len(lines)), folded)
 	}
 }
 

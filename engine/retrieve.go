@@ -81,7 +81,7 @@ type evidence struct {
 	gen       uint64
 	trace     *traced // of an explanation alone
 	// The entities and relations as lines of context.
-	entityLines, relationLines []string
+	entityLines, relationLines lines
 	blind                      bool // the vectors could not be searched: they are being replaced
 }
 
