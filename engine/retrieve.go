@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"alcove/index"
 	"alcove/tenancy"
 )
 
@@ -185,6 +186,7 @@ type search struct {
 	chunks    []scored // with Via where the walk led
 	info      map[string]int
 	found     evidence // what of it is text already
+	near      *nearest
 	trace     *trace
 }
 
@@ -192,6 +194,9 @@ func (s *search) pure() bool { return s.eng.o.Embedder.Pure() }
 
 func (s *search) run(tx *tenancy.Tx) error {
 	local, global, chunks, walk := s.p.wants()
+	s.near = s.searchNear(local, global, chunks)
+	defer s.near.running.Wait()
+	s.r.seen.score(s.q) // every mode asks for it, and meanwhile the vectors are searched
 	var walked []scored
 	if walk || local && s.pure() {
 		walked = s.r.seen.walk(s.q, max(s.p.chunkTopK, channelDepth), nil, s.r.less)
@@ -274,10 +279,13 @@ func (s *search) fill(walked []scored) []scored {
 	return walked
 }
 
+// chunkDepth is how many places of a channel of chunks are worked out.
+func (s *search) chunkDepth() int { return max(s.p.chunkTopK, channelDepth) }
+
 // chunkChannels are the lexical and the dense list of the question, among the
 // chunks that keep allows, nil for all in sight.
 func (s *search) chunkChannels(keep func(uint32) bool) ([]channel, error) {
-	depth := max(s.p.chunkTopK, channelDepth)
+	depth := s.chunkDepth()
 	lw, vw := modelLexicalWeight, modelVectorWeight
 	if s.pure() {
 		lw, vw = pureLexicalWeight, pureVectorWeight
@@ -287,16 +295,19 @@ func (s *search) chunkChannels(keep func(uint32) bool) ([]channel, error) {
 		s.trace.chunk("lexical", words)
 	}
 	c := []channel{{idsOf(words), lw}}
-	if s.vec.query == nil || s.r.index.Chunks == nil || s.r.index.Chunks.Len() == 0 {
+	if !searchable(s.vec.query, s.r.index.Chunks) {
 		return c, nil
 	}
 	whole := keep == nil
+	var hits []index.Hit
+	var err error
 	if whole {
-		keep = s.r.keep()
+		hits, err = s.near.chunks.wait()
+	} else if hits, err = s.r.index.Chunks.Search(s.vec.query, depth, keep, s.r.less); err != nil {
+		err = fmt.Errorf("search chunks: %w", err)
 	}
-	hits, err := s.r.index.Chunks.Search(s.vec.query, depth, keep, s.r.less)
 	if err != nil {
-		return nil, fmt.Errorf("search chunks: %w", err)
+		return nil, err
 	}
 	near := make([]scored, 0, len(hits))
 	for _, h := range hits {
@@ -371,12 +382,12 @@ func (s *search) findEntities(walked []scored) ([]scored, error) {
 	}
 	words := bestScored(sum, s.p.topK, s.r.lessEntity)
 	s.trace.entity("words", words)
-	if s.vec.low == nil || s.r.index.Entities == nil || s.r.index.Entities.Len() == 0 {
+	if !searchable(s.vec.low, s.r.index.Entities) {
 		return words, nil
 	}
-	hits, err := s.r.index.Entities.Search(s.vec.low, s.p.topK, s.r.keepEntities(), s.r.lessEntity)
+	hits, err := s.near.entities.wait()
 	if err != nil {
-		return nil, fmt.Errorf("search entities: %w", err)
+		return nil, err
 	}
 	var near []scored
 	for _, h := range hits {
@@ -437,10 +448,10 @@ func (s *search) edgesOf(entities []scored) []scored {
 // makes them; else the relations of the passages that hold the high-level
 // words, by how much of the words their own sentence and keywords hold.
 func (s *search) findRelations(tx *tenancy.Tx) ([]scored, error) {
-	if s.vec.high != nil && s.r.index.Relations != nil && s.r.index.Relations.Len() > 0 {
-		hits, err := s.r.index.Relations.Search(s.vec.high, s.p.topK, s.r.keepRelations(), s.r.lessRelation)
+	if searchable(s.vec.high, s.r.index.Relations) {
+		hits, err := s.near.relations.wait()
 		if err != nil {
-			return nil, fmt.Errorf("search relations: %w", err)
+			return nil, err
 		}
 		var out []scored
 		for _, h := range hits {
