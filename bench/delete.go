@@ -23,7 +23,8 @@ type DeleteOptions struct {
 	// that a Model stands in for.
 	Engine engine.Options
 	Model  *Model
-	// Texts sees what Model embeds: Texts.See is its Embedded.
+	// Texts sees what Model embeds and writes: Texts.See is its Embedded,
+	// Texts.Write its Summarised.
 	Texts     *Texts
 	Documents int // 200
 	Deleted   int // 85, in one call
@@ -35,7 +36,7 @@ type DeleteOptions struct {
 }
 
 // DeleteResult is what taking documents away cost, and changing a paragraph.
-// InCall, Needless and Differences must be 0, and Chat no more than Summary.
+// InCall, Chat, Needless and Differences must be 0.
 type DeleteResult struct {
 	Documents int `json:"documents"`
 	Deleted   int `json:"deleted"`
@@ -53,8 +54,11 @@ type DeleteResult struct {
 	Changed  int     `json:"profiles_whose_text_changed"`
 	Needless int     `json:"texts_beyond_changed_profiles"`
 	// Differences are bases whose canonical dump, or whose profiles, are not those
-	// of a base that never had the documents.
+	// of a base that never had the documents. Summarised are the profiles left out of
+	// that, because one of the two has a description by the model: a delete voids it
+	// and asks for no other.
 	Differences int `json:"differences"`
+	Summarised  int `json:"profiles_with_a_summary"`
 
 	Update UpdateResult `json:"update"`
 }
@@ -77,6 +81,7 @@ type UpdateResult struct {
 type Texts struct {
 	mu       sync.Mutex
 	last     map[string]string // by profile
+	written  map[string]bool   // descriptions by the model
 	passages int
 	all      int
 }
@@ -96,6 +101,24 @@ func (x *Texts) See(texts []string) {
 			x.passages++
 		}
 	}
+}
+
+// Write notes a description that the model wrote.
+func (x *Texts) Write(text string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.written == nil {
+		x.written = map[string]bool{}
+	}
+	x.written[text] = true
+}
+
+// byModel reports whether the description in a profile is one that the model
+// wrote: it has no line break.
+func (x *Texts) byModel(profile string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.written[profile[strings.LastIndexByte(profile, '\n')+1:]]
 }
 
 // take returns what was seen since the last take and forgets it.
@@ -228,10 +251,15 @@ func (o DeleteOptions) delete(ctx context.Context, b *base, r *DeleteResult) err
 		r.Changed = changed
 		r.Needless = max(r.Needless, calls.Texts-changed)
 		maps.Copy(had, now)
-		same := true
+		same, summarised := true, 0
 		for k, text := range profiles {
+			if o.Texts.byModel(text) || o.Texts.byModel(had[k]) {
+				summarised++
+				continue
+			}
 			same = same && had[k] == text
 		}
+		r.Summarised = max(r.Summarised, summarised)
 		left, err := dump(ctx, s)
 		if err != nil {
 			return err

@@ -27,6 +27,9 @@ type ModelOptions struct {
 	// Embedded is told the texts of every embedding call, before it is answered.
 	// It is called by many at once.
 	Embedded func(texts []string)
+	// Summarised is told every description that the model writes, before it is
+	// answered. It is called by many at once.
+	Summarised func(text string)
 }
 
 // Model stands in for a model server: it speaks OpenAI's chat completions and
@@ -200,6 +203,9 @@ func (m *Model) chat(w io.Writer, body []byte) error {
 		count, reply = &m.n.Extract, scriptedGraph(fenced(last), false)
 	case strings.Contains(last, `{"description":`):
 		count, reply = &m.n.Summary, scriptedSummary(fenced(last))
+		if m.o.Summarised != nil {
+			m.o.Summarised(reply)
+		}
 	default:
 		count, reply = &m.n.Answer, "The passages say so [1].\n\n### References\n- [1] the first of them\n"
 	}

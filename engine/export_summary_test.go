@@ -7,12 +7,15 @@ import (
 	"alcove/tenancy"
 )
 
-// SummaryTexts is what the stored summaries of a base say.
+// SummaryTexts is what the stored summaries of a base say, "" for one that waits.
 func SummaryTexts(s *tenancy.Space) (texts []string, err error) {
 	err = s.View(context.Background(), func(tx *tenancy.Tx) error {
 		return tx.Scan(kindSummary, tenancy.Scan{}, func(_, value []byte) error {
-			texts = append(texts, string(value[8:]))
-			return nil
+			m, err := decodeSummary(value)
+			if err == nil {
+				texts = append(texts, m.text)
+			}
+			return err
 		})
 	})
 	return texts, err

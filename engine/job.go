@@ -68,6 +68,10 @@ type queue struct {
 	parked  map[tenancy.SpaceID][]tenancy.JobRef
 	delayed map[uint64]*time.Timer
 	held    int // of parked
+	// gathering are the delayed jobs that wait no longer than their knowledge base is
+	// at work, gathered those that have waited once.
+	gathering map[uint64]tenancy.JobRef
+	gathered  map[uint64]bool
 
 	stats queueStats
 }
@@ -85,6 +89,7 @@ type QueueStats struct {
 
 // running is one job in a worker's hands.
 type running struct {
+	ref     tenancy.JobRef
 	cancel  context.CancelFunc
 	space   tenancy.SpaceID // these two of a document's job, once known
 	version version
@@ -100,6 +105,7 @@ func newQueue(e *Engine) (*queue, error) {
 	q := &queue{
 		eng: e, running: map[uint64]*running{}, turns: turns{lanes: map[string]*lane{}},
 		memory: make(chan struct{}, largeDocuments), parked: map[tenancy.SpaceID][]tenancy.JobRef{}, delayed: map[uint64]*time.Timer{},
+		gathering: map[uint64]tenancy.JobRef{}, gathered: map[uint64]bool{},
 	}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	q.wake = sync.NewCond(&q.mu)
@@ -248,7 +254,7 @@ func (q *queue) next() (ref tenancy.JobRef, r *running, ctx context.Context, ok 
 		}
 		ref, due, ok := q.turns.pop(time.Now())
 		if ok {
-			r := &running{}
+			r := &running{ref: ref}
 			ctx, r.cancel = context.WithCancel(q.ctx)
 			q.running[ref.Seq] = r
 			return ref, r, ctx, true
@@ -286,6 +292,21 @@ func (q *queue) finish(ref tenancy.JobRef, r *running, err error) {
 	var p *putOff
 	if errors.As(err, &p) {
 		q.putOff(ref, p.wait)
+		if p.gather && !q.closed {
+			q.gathering[ref.Seq], q.gathered[ref.Seq] = ref, true
+		}
+	} else {
+		delete(q.gathered, ref.Seq)
+	}
+	for seq, ref := range q.gathering {
+		if t := q.delayed[seq]; t == nil {
+			delete(q.gathering, seq) // its time is over
+		} else if !q.busy(ref) {
+			t.Stop()
+			delete(q.delayed, seq)
+			delete(q.gathering, seq)
+			q.putOff(ref, 0)
+		}
 	}
 	if errors.Is(err, errLater) && !q.closed {
 		q.turns.pause(ref.Tenant(), ref, time.Now().Add(pauseFor))
@@ -299,6 +320,37 @@ func (q *queue) finish(ref tenancy.JobRef, r *running, err error) {
 	}
 }
 
+// gatherFor is how long a profile job waits for other work of its knowledge base.
+const gatherFor = 2 * time.Second
+
+// gather returns what puts a job off while other work of its knowledge base waits
+// or runs, for gatherFor at the most, so that what each piece of it brings is done
+// together; nil when there is no such work or the job has waited before.
+func (q *queue) gather(ref tenancy.JobRef) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.gathered[ref.Seq] || !q.busy(ref) {
+		return nil
+	}
+	return &putOff{wait: gatherFor, gather: true}
+}
+
+// busy reports whether other work of a job's knowledge base waits or runs. q.mu is held.
+func (q *queue) busy(ref tenancy.JobRef) bool {
+	if q.turns.perKB[kbOf(ref)] > 0 {
+		return true
+	}
+	for seq, r := range q.running {
+		if seq != ref.Seq && kbOf(r.ref) == kbOf(ref) {
+			return true
+		}
+	}
+	return false
+}
+
+// kbOf names the knowledge base of a job.
+func kbOf(ref tenancy.JobRef) [2]string { return [2]string{ref.Tenant(), ref.KB()} }
+
 // quiet reports whether no accepted work waits or runs. q.mu is held.
 func (q *queue) quiet() bool { return q.turns.n == 0 && len(q.running) == 0 && len(q.delayed) == 0 }
 
@@ -307,6 +359,8 @@ func (q *queue) quiet() bool { return q.turns.n == 0 && len(q.running) == 0 && l
 type putOff struct {
 	wait time.Duration
 	why  error // nil when it only gives way
+	// gather ends the wait as soon as the knowledge base has no other work.
+	gather bool
 }
 
 func (p *putOff) Error() string { return fmt.Sprintf("put off for %v: %v", p.wait, p.why) }
@@ -322,12 +376,16 @@ func (q *queue) putOff(ref tenancy.JobRef, wait time.Duration) {
 		q.wake.Signal()
 		return
 	}
-	q.delayed[ref.Seq] = time.AfterFunc(wait, func() {
+	var t *time.Timer
+	t = time.AfterFunc(wait, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		delete(q.delayed, ref.Seq)
-		q.putOff(ref, 0)
+		if q.delayed[ref.Seq] == t { // not sent on before its time
+			delete(q.delayed, ref.Seq)
+			q.putOff(ref, 0)
+		}
 	})
+	q.delayed[ref.Seq] = t
 }
 
 // park keeps a job until unpark.
@@ -395,6 +453,7 @@ type turns struct {
 	lanes map[string]*lane
 	ring  []*lane // the lanes that are not empty; the first is next in turn
 	n     int
+	perKB map[[2]string]int // of n, by knowledge base
 }
 
 type lane struct {
@@ -417,7 +476,17 @@ func (t *turns) lane(tenant string) *lane {
 func (t *turns) push(tenant string, ref tenancy.JobRef) {
 	l := t.lane(tenant)
 	l.jobs = append(l.jobs, ref)
-	t.n++
+	t.count(ref, 1)
+}
+
+func (t *turns) count(ref tenancy.JobRef, by int) {
+	if t.perKB == nil {
+		t.perKB = map[[2]string]int{}
+	}
+	t.n += by
+	if t.perKB[kbOf(ref)] += by; t.perKB[kbOf(ref)] == 0 {
+		delete(t.perKB, kbOf(ref))
+	}
 }
 
 // giveWay puts a job behind the next one of its line: work that goes on for long
@@ -434,7 +503,7 @@ func (t *turns) pause(tenant string, ref tenancy.JobRef, until time.Time) {
 	l.jobs = append([]tenancy.JobRef{ref}, l.jobs[l.head:]...)
 	l.head = 0
 	l.notBefore = until
-	t.n++
+	t.count(ref, 1)
 }
 
 // pop takes the next job whose tenant may work now. When there is none, due is
@@ -449,7 +518,7 @@ func (t *turns) pop(now time.Time) (ref tenancy.JobRef, due time.Time, ok bool) 
 		}
 		ref = l.jobs[l.head]
 		l.head++
-		t.n--
+		t.count(ref, -1)
 		t.ring = append(t.ring[:i], t.ring[i+1:]...)
 		if l.head == len(l.jobs) {
 			delete(t.lanes, l.tenant)

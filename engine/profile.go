@@ -108,12 +108,20 @@ func vote(votes map[string]int) string {
 	return best
 }
 
-// entity folds up to n contributions to an entity. A summary of all of them goes
-// before their descriptions, and what people wrote before both.
+// fold folds the contributions of some chunks to a thing.
+func (f *folder) fold(kind byte, id uint32, chunks []uint32) (profile, error) {
+	if kind == profileEntities {
+		return f.foldEntity(id, chunks)
+	}
+	return f.foldRelation(id, chunks)
+}
+
+// entity folds up to n contributions to an entity. A summary takes the place of
+// the descriptions that it covers, and what people wrote that of both.
 func (f *folder) entity(e uint32, n int) (profile, error) {
-	p, err := f.foldEntity(e, n)
+	p, err := f.foldEntity(e, f.pick(f.v.entities[e].chunks, n))
 	if err == nil {
-		err = f.summarised(profileEntities, e, &p)
+		err = f.summarised(profileEntities, e, n, &p)
 	}
 	if f.v.whole() { // people wrote for those who see everything
 		p.handOver(f.v.entities[e].edit)
@@ -121,9 +129,9 @@ func (f *folder) entity(e uint32, n int) (profile, error) {
 	return p, err
 }
 
-func (f *folder) foldEntity(e uint32, n int) (profile, error) {
+func (f *folder) foldEntity(e uint32, chunks []uint32) (profile, error) {
 	types, frag := map[string]int{}, fragments{}
-	p := profile{sources: f.pick(f.v.entities[e].chunks, n)}
+	p := profile{sources: chunks}
 	for _, id := range p.sources {
 		c, err := f.contribution(id)
 		if err != nil {
@@ -163,12 +171,11 @@ func (f *folder) foldEntity(e uint32, n int) (profile, error) {
 	return p, nil
 }
 
-// relation folds up to n contributions to a relation. A summary of all of them
-// goes before their descriptions, and what people wrote before both.
+// relation folds up to n contributions to a relation, as entity does.
 func (f *folder) relation(rel uint32, n int) (profile, error) {
-	p, err := f.foldRelation(rel, n)
+	p, err := f.foldRelation(rel, f.pick(f.v.relations[rel].chunks, n))
 	if err == nil {
-		err = f.summarised(profileRelations, rel, &p)
+		err = f.summarised(profileRelations, rel, n, &p)
 	}
 	if f.v.whole() {
 		p.handOver(f.v.relations[rel].edit)
@@ -176,11 +183,10 @@ func (f *folder) relation(rel uint32, n int) (profile, error) {
 	return p, err
 }
 
-func (f *folder) foldRelation(rel uint32, n int) (profile, error) {
-	x := &f.v.relations[rel]
+func (f *folder) foldRelation(rel uint32, chunks []uint32) (profile, error) {
 	frag := fragments{}
 	keywords := map[string]bool{}
-	p := profile{sources: f.pick(x.chunks, n)}
+	p := profile{sources: chunks}
 	for _, id := range p.sources {
 		c, err := f.contribution(id)
 		if err != nil {

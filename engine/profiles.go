@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"sync"
 
@@ -67,11 +68,6 @@ func newProfiles() *profiles {
 // touchEntity and touchRelation take a vector out of the search whose words
 // have changed. r.mu is held for writing.
 func (r *resident) touchEntity(e uint32) {
-	r.doubtSummary(profileEntities, e)
-	r.touchProfile(e)
-}
-
-func (r *resident) touchProfile(e uint32) {
 	if r.profiles != nil {
 		r.profiles.entities.stale[e] = true
 		if r.index.Entities != nil {
@@ -81,11 +77,6 @@ func (r *resident) touchProfile(e uint32) {
 }
 
 func (r *resident) touchRelation(rel uint32) {
-	r.doubtSummary(profileRelations, rel)
-	r.touchRelationProfile(rel)
-}
-
-func (r *resident) touchRelationProfile(rel uint32) {
 	if r.profiles != nil {
 		r.profiles.relations.stale[rel] = true
 		if r.index.Relations != nil {
@@ -96,7 +87,7 @@ func (r *resident) touchRelationProfile(rel uint32) {
 
 func (r *resident) dropEntity(e uint32) {
 	if r.sums != nil {
-		r.doubtSummary(profileEntities, e)
+		r.lessSaid(profileEntities, e)
 		delete(r.sums.entities, e)
 	}
 	if r.profiles != nil {
@@ -108,7 +99,7 @@ func (r *resident) dropEntity(e uint32) {
 
 func (r *resident) dropRelation(rel uint32) {
 	if r.sums != nil {
-		r.doubtSummary(profileRelations, rel)
+		r.lessSaid(profileRelations, rel)
 		delete(r.sums.relations, rel)
 	}
 	if r.profiles != nil {
@@ -240,10 +231,14 @@ func (p *profiler) end(failed bool) bool {
 
 // profileJob embeds the profiles of a knowledge base that are missing or made
 // of other words, a batch at a time, and drops those without an owner. It holds
-// the base pinned but no lock while the model works. A change that comes
+// the base pinned but no lock while the model works. It waits a little for the
+// documents in work, so that theirs fill the batches too. A change that comes
 // meanwhile has a profile job of its own. Profiles that the model refuses for
 // good are left out until their words change: they are found by name.
 func (e *Engine) profileJob(ctx context.Context, s *tenancy.Space, ref tenancy.JobRef) error {
+	if err := e.queue.gather(ref); err != nil {
+		return err
+	}
 	// From here on a change asks for a job of its own: what it brings may come
 	// too late for this one.
 	changing := false
@@ -287,31 +282,43 @@ func (e *Engine) makeProfiles(ctx context.Context, s *tenancy.Space) error {
 		return err
 	}
 	for {
+		if err := e.embedStale(ctx, s, kb); err != nil {
+			kb.profiler.end(true)
+			return err
+		}
+		again := !kb.profiler.end(false)
+		if more || again && kb.res.sums != nil {
+			// What came meanwhile may need summaries: a job of its own has its own bound.
+			if err := e.againProfiles(ctx, s); err != nil {
+				return err
+			}
+			more = false
+		}
+		if !again {
+			return nil
+		}
+	}
+}
+
+// embedStale makes the profiles that are missing now. What becomes stale meanwhile
+// has a job to come.
+func (e *Engine) embedStale(ctx context.Context, s *tenancy.Space, kb *openKB) error {
+	var list []thing
+	for first := true; ; first = false {
 		var tasks []profileTask
 		var gone []string
 		err := kb.read(ctx, s, func(r *resident, tx *tenancy.Tx) (err error) {
-			tasks, gone, err = r.profileTasks(tx, e.o.EmbedBatch)
+			rest := list
+			if first {
+				rest = r.unembedded()
+			}
+			tasks, list, gone, err = r.profileTasks(tx, rest, e.o.EmbedBatch)
 			return err
 		})
-		if err == nil && len(tasks)+len(gone) == 0 {
-			again := !kb.profiler.end(false)
-			if more || again && kb.res.sums != nil {
-				// What came meanwhile may need summaries: a job of its own has its own bound.
-				if err := e.againProfiles(ctx, s); err != nil {
-					return err
-				}
-				more = false
-			}
-			if !again {
-				return nil
-			}
-			continue
+		if err != nil || len(tasks)+len(gone) == 0 {
+			return err
 		}
-		if err == nil {
-			err = e.storeProfiles(ctx, s, kb.res, tasks, gone)
-		}
-		if err != nil {
-			kb.profiler.end(true)
+		if err := e.storeProfiles(ctx, s, kb.res, tasks, gone); err != nil {
 			return err
 		}
 	}
@@ -422,66 +429,123 @@ func (e *Engine) embedProfiles(ctx context.Context, tasks []profileTask) ([][]fl
 	return append(left, right...), err
 }
 
-// profileTasks picks the next profiles to embed, in the order of their names,
-// and the keys of stored ones that have lost their owner. r.mu is held for reading.
-func (r *resident) profileTasks(tx *tenancy.Tx, n int) (tasks []profileTask, gone []string, err error) {
+// unembedded are the things whose profile is missing or made of other words, in
+// the order of their names. It is made once for a run over all of them: to look for
+// the first few again and again is quadratic in a base that is being filled. r.mu
+// is held for reading.
+func (r *resident) unembedded() (out []thing) {
 	if r.profiles == nil {
-		return nil, nil, nil
+		return nil
+	}
+	for _, id := range ordered(r.profiles.entities.stale, r.liveEntity, r.lessEntity) {
+		out = append(out, thing{profileEntities, id})
+	}
+	for _, id := range ordered(r.profiles.relations.stale, r.liveRelation, r.lessRelation) {
+		out = append(out, thing{profileRelations, id})
+	}
+	return out
+}
+
+// ordered are the members of a set that are in use, in order.
+func ordered(set map[uint32]bool, live func(uint32) bool, less func(a, b uint32) bool) []uint32 {
+	out := make([]uint32, 0, len(set))
+	for id := range set {
+		if live(id) {
+			out = append(out, id)
+		}
+	}
+	slices.SortFunc(out, func(a, b uint32) int {
+		switch {
+		case less(a, b):
+			return -1
+		case less(b, a):
+			return 1
+		}
+		return 0
+	})
+	return out
+}
+
+// profileTasks makes tasks of the next things of a list, n of those that still
+// need it, and returns the rest of the list, and some keys of stored profiles that
+// have lost their owner. r.mu is held for reading.
+func (r *resident) profileTasks(tx *tenancy.Tx, list []thing, n int) (tasks []profileTask, rest []thing, gone []string, err error) {
+	if r.profiles == nil {
+		return nil, nil, nil, nil
 	}
 	for k := range r.profiles.gone {
-		if len(gone) < n {
-			gone = append(gone, k)
+		if len(gone) == n {
+			break
 		}
+		gone = append(gone, k)
 	}
 	f := newFolder(r.everything(), tx, nil)
-	for _, id := range bestN(keysOf(r.profiles.entities.stale), n, r.lessEntity) {
-		p, err := f.entity(id, profileFold)
-		if err != nil {
-			return nil, nil, err
+	for len(list) > 0 && len(tasks) < n {
+		x := list[0]
+		list = list[1:]
+		space, live := &r.profiles.entities, r.liveEntity
+		if x.kind == profileRelations {
+			space, live = &r.profiles.relations, r.liveRelation
 		}
-		tasks = append(tasks, profileTask{
-			space: &r.profiles.entities, id: id, name: r.graph.Name(id), print: r.entityPrint(id),
-			text: profileText(r.entityName(id), p),
-		})
-	}
-	for _, id := range bestN(keysOf(r.profiles.relations.stale), n-len(tasks), r.lessRelation) {
-		p, err := f.relation(id, profileFold)
-		if err != nil {
-			return nil, nil, err
+		if !space.stale[x.id] || !live(x.id) {
+			continue
 		}
-		x := &r.relations[id]
-		tasks = append(tasks, profileTask{
-			space: &r.profiles.relations, id: id, name: r.relationKey(id), print: r.relationPrint(id),
-			text: profileText(p.keywords+"\t"+r.entityName(x.lo)+"\n"+r.entityName(x.hi), p),
-		})
+		t := profileTask{space: space, id: x.id}
+		if t.text, err = f.embedded(x); err != nil {
+			return nil, nil, nil, err
+		}
+		if x.kind == profileEntities {
+			t.name, t.print = r.graph.Name(x.id), r.entityPrint(x.id)
+		} else {
+			t.name, t.print = r.relationKey(x.id), r.relationPrint(x.id)
+		}
+		tasks = append(tasks, t)
 	}
 	if len(tasks) == 0 {
-		return nil, gone, nil
+		return nil, list, gone, nil
 	}
 	st, err := readState(tx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	for i := range tasks {
 		if err := tasks[i].stored(tx, st.vectors().profiles); err != nil {
-			return nil, nil, fmt.Errorf("profiles: %w", err)
+			return nil, nil, nil, fmt.Errorf("profiles: %w", err)
 		}
 	}
-	return tasks, gone, nil
+	return tasks, list, gone, nil
+}
+
+// embedded is the text of a thing that is embedded. Of one with a summary it is the
+// summary without the fragments beside it: a vector for each of them would be a
+// call for a few words more.
+func (f *folder) embedded(x thing) (string, error) {
+	m, _, err := f.summary(x.kind, x.id)
+	if err != nil {
+		return "", err
+	}
+	var p profile
+	if m == nil || x.kind == profileRelations { // whose keywords are folded all the same
+		if p, err = f.fold(x.kind, x.id, f.pick(f.v.chunksOf(x.kind, x.id), profileFold)); err != nil {
+			return "", err
+		}
+	}
+	if m != nil {
+		p.description = m.text
+	}
+	if x.kind == profileEntities {
+		p.handOver(f.v.entities[x.id].edit)
+		return profileText(f.v.entityName(x.id), p), nil
+	}
+	rel := &f.v.relations[x.id]
+	p.handOver(rel.edit)
+	return profileText(p.keywords+"\t"+f.v.entityName(rel.lo)+"\n"+f.v.entityName(rel.hi), p), nil
 }
 
 // profileText is what LightRAG embeds: the name or the keywords with both names,
 // then the descriptions.
 func profileText(head string, p profile) string {
 	return cutTokens(head+"\n"+strings.ReplaceAll(p.description, fieldSep, "\n"), profileTokens)
-}
-
-func keysOf(set map[uint32]bool) []uint32 {
-	out := make([]uint32, 0, len(set))
-	for id := range set {
-		out = append(out, id)
-	}
-	return out
 }
 
 // setProfiles puts new vectors into the index, but for those whose words have

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -161,6 +162,51 @@ func TestProfiles_OneJobAtATime(t *testing.T) {
 	e, _, stale, err := engine.SearchedProfiles(v.Engine, space(v, "k"))
 	require.NoError(t, err)
 	require.Equal(t, []int{11, 0}, []int{e, stale})
+}
+
+// The profiles of documents that are worked on together are embedded together: the
+// job waits for the last of them.
+func TestProfiles_BatchedAcrossDocuments(t *testing.T) {
+	gate := enginetest.NewGate()
+	emb := &enginetest.Embedder{}
+	emb.Before = func(ctx context.Context, n int, asked string) error {
+		if strings.Contains(asked, "Babbage|person") {
+			return gate.Hold(ctx, n, asked)
+		}
+		return nil
+	}
+	v := enginetest.New(t, engine.Options{Embedder: served{emb}, Extractor: &byLines{}, Workers: 2})
+	v.Add("k", "b", "entity|Babbage|person|built\n")
+	gate.Arrived()
+	v.Add("k", "a", "entity|Ada|person|wrote\n")
+	require.Eventually(t, func() bool { return document(t, v, "k", "a").Status == engine.StatusProcessed }, time.Minute, time.Millisecond)
+	gate.Open()
+	v.Wait()
+	require.Equal(t, 2+1, emb.Calls(), "two chunks, and two names in one batch")
+}
+
+// A job that has waited its time goes on though there is other work, or every
+// document would wait for one that takes long.
+func TestProfiles_WaitNoLongerThanSo(t *testing.T) {
+	gate := enginetest.NewGate()
+	emb := &enginetest.Embedder{}
+	emb.Before = func(ctx context.Context, n int, asked string) error {
+		if strings.Contains(asked, "Babbage|person") {
+			return gate.Hold(ctx, n, asked)
+		}
+		return nil
+	}
+	v := enginetest.New(t, engine.Options{Embedder: served{emb}, Extractor: &byLines{}, Workers: 2})
+	v.Add("k", "b", "entity|Babbage|person|built\n")
+	gate.Arrived()
+	v.Add("k", "a", "entity|Ada|person|wrote\n")
+	require.Eventually(t, func() bool {
+		n, err := engine.StoredProfiles(space(v, "k"))
+		require.NoError(t, err)
+		return n == 1
+	}, time.Minute, 10*time.Millisecond)
+	gate.Open()
+	v.Wait()
 }
 
 // faulty is a served embedder whose calls with a profile of Babbage go wrong.

@@ -35,7 +35,7 @@ const (
 	kindProfileOdd   = 'Q' // the same in the other set
 	kindAlias        = 'N' // sha16(identity) -> aliasRecord
 	kindEdit         = 'E' // space1 sha16(name), as for profiles -> editRecord
-	kindSummary      = 'M' // space1 sha16(name) -> print8 text: a description that a model wrote of all fragments
+	kindSummary      = 'M' // space1 sha16(name) -> summary: a description that a model wrote of many fragments, and of which
 )
 
 // contentPartBytes keeps a value under the store's 256 KiB.

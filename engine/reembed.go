@@ -481,7 +481,7 @@ func (w *reembed) store(ctx context.Context, chunks []reembedChunk, vectors [][]
 		return nil
 	})
 	if err == nil && other != nil {
-		return &putOff{16 * w.eng.o.RetryBase, other}
+		return &putOff{wait: 16 * w.eng.o.RetryBase, why: other}
 	}
 	return err
 }
@@ -506,7 +506,7 @@ func (w *reembed) fail(ctx context.Context, why error) error {
 	for n := 1; n < attempts && wait < maxReembedWait; n++ {
 		wait *= 2
 	}
-	return &putOff{min(wait, maxReembedWait), why}
+	return &putOff{wait: min(wait, maxReembedWait), why: why}
 }
 
 // changeOver makes the new vectors the ones that count. Copies in memory notice by

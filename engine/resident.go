@@ -114,7 +114,7 @@ type residentEntity struct {
 	print    uint64         // sum of the contributions' prints: says whether a stored profile is still right
 	edit     *editRecord    // what people wrote of it, nil for nothing
 	heft     heft
-	summed   bool // see resident.summed
+	sum      summing
 }
 
 type surfaceCount struct{ surface, n uint32 }
@@ -132,7 +132,7 @@ type residentRelation struct {
 	print         uint64
 	edit          *editRecord
 	heft          heft
-	summed        bool
+	sum           summing
 }
 
 // weightUnit makes sums of weights exact, and so independent of their order.
@@ -354,6 +354,7 @@ func (r *resident) contribute(chunk uint32, p *preparedChunk) {
 		x.heft.add(m.size, 1)
 		x.surfaces = countSurface(x.surfaces, m.surface, 1)
 		r.touchEntity(e)
+		r.moreSaid(profileEntities, e, m.size)
 		return e
 	}
 	for i, e := range p.said.Entities {
@@ -381,6 +382,8 @@ func (r *resident) contribute(chunk uint32, p *preparedChunk) {
 			id, ok := r.graph.Entity(identity)
 			if !ok || !c.mentionsEntity(id) {
 				id = mention(identity, name, "", said, endOfRelation)
+			} else {
+				r.saysMore(c, id, said)
 			}
 			ends[i] = id
 		}
@@ -400,6 +403,23 @@ func (r *resident) contribute(chunk uint32, p *preparedChunk) {
 	r.cost += int64(mentionBytes*len(c.mentions) + relationBytes*len(c.relations))
 }
 
+// saysMore adds another relation's description to what a chunk says of an entity
+// that it knows only as the end of relations: it is described by all of them.
+func (r *resident) saysMore(c *residentChunk, e uint32, said string) {
+	i := slices.IndexFunc(c.mentions, func(m chunkMention) bool { return m.entity == e })
+	m, x := &c.mentions[i], &r.entities[e]
+	if m.record != endOfRelation {
+		return
+	}
+	more := print("", said)
+	x.heft.add(m.size, -1)
+	m.size += uint32(len(said))
+	m.print += more
+	x.heft.add(m.size, 1)
+	x.print += more
+	r.moreSaid(profileEntities, e, uint32(len(said)))
+}
+
 func (c *residentChunk) mentionsEntity(e uint32) bool {
 	return slices.ContainsFunc(c.mentions, func(m chunkMention) bool { return m.entity == e })
 }
@@ -413,6 +433,7 @@ func (r *resident) relate(lo, hi uint32, cr chunkRelation, sign int64, chunk uin
 	x.add(cr, sign)
 	r.orient(rel)
 	r.touchRelation(rel)
+	r.moreSaid(profileRelations, rel, cr.size)
 	return rel
 }
 
@@ -484,6 +505,7 @@ func (r *resident) withdraw(chunk uint32) {
 		x := &r.relations[cr.rel]
 		x.add(cr, -1)
 		r.touchRelation(cr.rel)
+		r.lessSaid(profileRelations, cr.rel)
 		if x.forward+x.back > 0 || x.edit != nil {
 			r.orient(cr.rel)
 		}
@@ -500,6 +522,7 @@ func (r *resident) withdraw(chunk uint32) {
 		x.surfaces = countSurface(x.surfaces, m.surface, -1)
 		r.release(m.surface)
 		r.touchEntity(m.entity)
+		r.lessSaid(profileEntities, m.entity)
 	}
 	for _, m := range c.mentions {
 		x := &r.entities[m.entity]

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,11 +19,24 @@ import (
 
 // What is said of a thing in many places is too much to show. Past LightRAG's
 // thresholds the language model writes one description of all of it: derived
-// state, made lazily by the profile job, stored because it was paid for:
-// kindSummary space1 sha16(name) -> print8 text. The print says which
-// contributions it is made of; it stands in for them only while they are the
-// same, and never where a filter permits a part of them. A text of "" says that
-// the model was not needed or would not do it.
+// state, made by the profile job, stored because it was paid for: kindSummary
+// space1 sha16(name) -> n2 (doc16 ord4 print8)*n text, see summary.
+//
+// A summary remembers which contributions it is made of, each by its chunk and the
+// print of its words. It holds while every one of them is there and says the same,
+// whatever else is said: newer contributions stand beside it as bare fragments.
+// When these pass the thresholds themselves, another one is made of the old one
+// and them. When one that it is made of is withdrawn or says something else it is
+// void at once: bare fragments stand in, the profile job takes its text out of the
+// store, and no model is asked until as much again has been said of the thing. So
+// a delete costs no call, and a thing that changes all the time costs one for each
+// summaryFragments changes.
+//
+// What is shown is a function of the contributions in sight and of the stored
+// summary, and no word of it is of a contribution that is gone. Without a summary
+// it is a function of the contributions alone, whatever the order they came in.
+// Which of them a summary was made of depends on when the model was asked. Under a
+// filter none is used: it may be made of what the filter does not permit.
 
 const (
 	// summaryFragments and summaryTokens are the thresholds, each enough.
@@ -40,8 +54,8 @@ const (
 	// maxSummaryReply bounds a reply; a reasoning model thinks first.
 	maxSummaryReply = 4096
 	maxSummaryText  = 16 << 10
-	// summaryFold is how many contributions one summary is made of: LightRAG's
-	// number of sources.
+	// summaryFold is how many contributions one summary is made of at the most:
+	// LightRAG's number of sources. Past it newer ones stand beside it for good.
 	summaryFold = 200
 	// One profile job writes at most maxSummaries of them, summaryBatch between two
 	// commits, and looks at summaryLook things for that.
@@ -63,12 +77,30 @@ func (h *heft) add(size uint32, sign int64) {
 // heavy reports whether the thresholds may be reached: only reading tells.
 func (h heft) heavy() bool { return h.n > 1 && (h.n >= summaryFragments || h.bytes >= summaryBytes) }
 
+// summing is where a thing stands with its summary.
+type summing struct {
+	stored bool // the store may have a record
+	// wait is how much more has to be said before it is worth a look. It counts what
+	// was said since, taken back or not: a look too many is cheap.
+	wait heft
+}
+
+var (
+	// anew is the wait after a summary, or after one that is void.
+	anew = heft{summaryFragments, summaryBytes}
+	// forGood is the wait of a summary that takes no more.
+	forGood = heft{math.MaxInt64, math.MaxInt64}
+)
+
+func (h heft) over() bool { return h.n <= 0 || h.bytes <= 0 }
+
 // summaries are the things of a resident copy that a summary job has to look at;
 // nil without a language model.
 type summaries struct {
 	entities, relations map[uint32]bool
-	// doubted are the keys of stored summaries whose contributions changed: unless
-	// the change was undone they go, so that nothing deleted lives on in one.
+	// doubted are the keys of stored summaries of whose things something was
+	// withdrawn: unless it was not theirs their texts go, so that nothing deleted
+	// lives on in one.
 	doubted map[string]sumName
 }
 
@@ -82,18 +114,32 @@ func newSummaries() *summaries {
 	return &summaries{entities: map[uint32]bool{}, relations: map[uint32]bool{}, doubted: map[string]sumName{}}
 }
 
-// doubtSummary notes that what is said of a thing has changed. r.mu is held for writing.
-func (r *resident) doubtSummary(kind byte, id uint32) {
+// moreSaid notes that a thing has a contribution more, of so many bytes of
+// description. r.mu is held for writing.
+func (r *resident) moreSaid(kind byte, id, size uint32) {
+	if r.sums == nil || size == 0 {
+		return
+	}
+	x := r.summing(kind, id)
+	x.wait.n--
+	x.wait.bytes -= int64(size)
+	if x.wait.over() && r.heftOf(kind, id).heavy() {
+		r.sums.of(kind)[id] = true
+	}
+}
+
+// lessSaid notes that a contribution to a thing is withdrawn. r.mu is held for writing.
+func (r *resident) lessSaid(kind byte, id uint32) {
 	if r.sums == nil {
 		return
 	}
-	if r.heftOf(kind, id).heavy() {
-		r.sums.of(kind)[id] = true
+	x := r.summing(kind, id)
+	if !x.stored {
+		x.wait = heft{} // it was reckoned with what is gone
+		return
 	}
-	if *r.summed(kind, id) {
-		name, _, _ := r.sumOf(kind, id)
-		r.sums.doubted[string(profileKey(kind, name))] = sumName{kind, name}
-	}
+	name, _, _ := r.sumOf(kind, id)
+	r.sums.doubted[string(profileKey(kind, name))] = sumName{kind, name}
 }
 
 func (r *resident) heftOf(kind byte, id uint32) heft {
@@ -103,12 +149,123 @@ func (r *resident) heftOf(kind byte, id uint32) heft {
 	return r.relations[id].heft
 }
 
-// summed is whether a thing may have a summary in the store.
-func (r *resident) summed(kind byte, id uint32) *bool {
+func (r *resident) summing(kind byte, id uint32) *summing {
 	if kind == profileEntities {
-		return &r.entities[id].summed
+		return &r.entities[id].sum
 	}
-	return &r.relations[id].summed
+	return &r.relations[id].sum
+}
+
+// said is what a chunk says of a thing: the print of it and how much it is; ok is
+// false when it does not speak of it.
+func (r *resident) said(kind byte, id, chunk uint32) (print uint64, h heft, ok bool) {
+	c := &r.chunks[chunk]
+	if kind == profileEntities {
+		for _, m := range c.mentions {
+			if m.entity == id {
+				print, ok = print+m.print, true
+				h.add(m.size, 1)
+			}
+		}
+		return print, h, ok
+	}
+	for _, m := range c.relations {
+		if m.rel == id {
+			print, ok = print+m.print, true
+			h.add(m.size, 1)
+		}
+	}
+	return print, h, ok
+}
+
+func (r *resident) chunksOf(kind byte, id uint32) []uint32 {
+	if kind == profileEntities {
+		return r.entities[id].chunks
+	}
+	return r.relations[id].chunks
+}
+
+// summary is what the store has of one. Without a text it says that there is none,
+// and that none is made until as much again has been said.
+type summary struct {
+	made []byte // what it is made of: doc16 ord4 print8 each
+	text string
+}
+
+const madeBytes = 16 + 4 + 8
+
+func (m *summary) encode() []byte {
+	b := binary.BigEndian.AppendUint16(nil, uint16(len(m.made)/madeBytes))
+	return append(append(b, m.made...), m.text...)
+}
+
+// readSummary returns a stored summary, nil when there is none.
+func readSummary(tx *tenancy.Tx, key []byte) (*summary, error) {
+	b, err := tx.Get(kindSummary, key)
+	if errors.Is(err, tenancy.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("summary: %w", err)
+	}
+	return decodeSummary(b)
+}
+
+// decodeSummary reads what encode wrote; what it returns is b's memory but for the text.
+func decodeSummary(b []byte) (*summary, error) {
+	if len(b) >= 2 {
+		if n := 2 + madeBytes*int(binary.BigEndian.Uint16(b)); len(b) >= n {
+			return &summary{b[2:n], string(b[n:])}, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: summary of %d bytes", ErrDamaged, len(b))
+}
+
+// with is a summary's list and some chunks more.
+func (r *resident) with(made []byte, kind byte, id uint32, chunks []uint32) []byte {
+	made = bytes.Clone(made)
+	for _, c := range chunks {
+		x := &r.chunks[c]
+		p, _, _ := r.said(kind, id, c)
+		made = append(made, x.doc.doc[:]...)
+		made = binary.BigEndian.AppendUint32(made, x.ord)
+		made = binary.BigEndian.AppendUint64(made, p)
+	}
+	return made
+}
+
+// madeOf are the chunks that a summary is made of, ascending, and how much they say;
+// holds is false when one of them is gone or says something else now.
+func (r *resident) madeOf(m *summary, kind byte, id uint32) (chunks []uint32, h heft, holds bool) {
+	chunks = make([]uint32, 0, len(m.made)/madeBytes)
+	for x := range slices.Chunk(m.made, madeBytes) {
+		d, ord := r.docs[docKey(x[:16])], binary.BigEndian.Uint32(x[16:])
+		if d == nil || int64(ord) >= int64(len(d.chunks)) {
+			return nil, heft{}, false
+		}
+		p, more, ok := r.said(kind, id, d.chunks[ord])
+		if !ok || p != binary.BigEndian.Uint64(x[20:]) {
+			return nil, heft{}, false
+		}
+		chunks = append(chunks, d.chunks[ord])
+		h.n, h.bytes = h.n+more.n, h.bytes+more.bytes
+	}
+	slices.Sort(chunks)
+	return chunks, h, true
+}
+
+// without is an ascending list without the numbers of another one.
+func without(list, out []uint32) []uint32 {
+	left := make([]uint32, 0, max(0, len(list)-len(out)))
+	for _, x := range list {
+		for len(out) > 0 && out[0] < x {
+			out = out[1:]
+		}
+		if len(out) == 0 || out[0] != x {
+			left = append(left, x)
+		}
+	}
+	return left
 }
 
 // findSum is the present number of what a summary is of.
@@ -158,7 +315,7 @@ func (r *resident) liveSum(kind byte, id uint32) bool {
 }
 
 // loadSummaries notes what of a freshly loaded copy has no summary and may need
-// one. It does nothing without a language model.
+// one, and which stored ones do not hold. It does nothing without a language model.
 func (r *resident) loadSummaries(tx *tenancy.Tx, chat bool) error {
 	if !chat {
 		return nil
@@ -166,14 +323,13 @@ func (r *resident) loadSummaries(tx *tenancy.Tx, chat bool) error {
 	r.sums = newSummaries()
 	type owner struct {
 		sumName
-		id    uint32
-		print uint64
+		id uint32
 	}
 	owners := map[string]owner{}
 	note := func(kind byte, id uint32) {
 		if r.heftOf(kind, id).heavy() && r.liveSum(kind, id) {
-			name, print, _ := r.sumOf(kind, id)
-			owners[string(profileKey(kind, name))] = owner{sumName{kind, name}, id, print}
+			name, _, _ := r.sumOf(kind, id)
+			owners[string(profileKey(kind, name))] = owner{sumName{kind, name}, id}
 			r.sums.of(kind)[id] = true
 		}
 	}
@@ -185,12 +341,30 @@ func (r *resident) loadSummaries(tx *tenancy.Tx, chat bool) error {
 	}
 	err := tx.Scan(kindSummary, tenancy.Scan{}, func(rest, value []byte) error {
 		o, ok := owners[string(rest)]
-		if !ok || len(value) < 8 || binary.BigEndian.Uint64(value) != o.print {
-			r.sums.doubted[string(rest)] = o.sumName
+		if !ok {
+			r.sums.doubted[string(rest)] = sumName{}
 			return nil
 		}
-		*r.summed(o.kind, o.id) = true
-		delete(r.sums.of(o.kind), o.id)
+		m, err := decodeSummary(value)
+		if err != nil {
+			return err
+		}
+		x := r.summing(o.kind, o.id)
+		*x = summing{stored: true, wait: anew}
+		_, told, holds := r.madeOf(m, o.kind, o.id)
+		switch {
+		case !holds:
+			r.sums.doubted[string(rest)] = o.sumName
+		case m.full():
+			x.wait = forGood
+		case m.text != "":
+			h := r.heftOf(o.kind, o.id)
+			x.wait.n -= h.n - told.n
+			x.wait.bytes -= h.bytes - told.bytes
+		}
+		if !x.wait.over() {
+			delete(r.sums.of(o.kind), o.id)
+		}
 		return nil
 	})
 	if err != nil {
@@ -199,87 +373,204 @@ func (r *resident) loadSummaries(tx *tenancy.Tx, chat bool) error {
 	return nil
 }
 
-// summarised puts the stored summary of a thing in the place of its description,
-// if there is one of what is said of it now.
-func (f *folder) summarised(kind byte, id uint32, p *profile) error {
-	if f.v.sums == nil || !f.v.whole() {
+// full reports whether a summary takes no more: the next step would pass the bound.
+func (m *summary) full() bool { return len(m.made)/madeBytes > summaryFold-summaryFragments }
+
+// summary returns the stored summary of a thing if it has a text and holds for
+// those who see everything, nil otherwise, and the chunks beside it.
+func (f *folder) summary(kind byte, id uint32) (m *summary, rest []uint32, err error) {
+	if f.v.sums == nil || !f.v.whole() || !f.v.summing(kind, id).stored {
+		return nil, nil, nil
+	}
+	name, _, _ := f.v.sumOf(kind, id)
+	m, err = readSummary(f.tx, profileKey(kind, name))
+	if err != nil || m == nil || m.text == "" {
+		return nil, nil, err
+	}
+	made, _, holds := f.v.madeOf(m, kind, id)
+	if !holds {
+		return nil, nil, nil
+	}
+	return m, without(f.v.chunksOf(kind, id), made), nil
+}
+
+// summarised puts the summary of a thing in the place of its description, with up
+// to n contributions that it does not cover.
+func (f *folder) summarised(kind byte, id uint32, n int, p *profile) error {
+	m, rest, err := f.summary(kind, id)
+	if m == nil || err != nil {
+		return err
+	}
+	p.description = m.text
+	if len(rest) == 0 {
 		return nil
 	}
-	name, print, h := f.v.sumOf(kind, id)
-	if !h.heavy() {
-		return nil
-	}
-	text, ok, err := readSummary(f.tx, profileKey(kind, name), print)
-	if ok && text != "" {
-		p.description = text
+	more, err := f.fold(kind, id, f.pick(rest, n))
+	if more.description != "" {
+		p.description += fieldSep + more.description
 	}
 	return err
 }
 
-// readSummary returns a stored summary; ok is false when there is none of that print.
-func readSummary(tx *tenancy.Tx, key []byte, print uint64) (text string, ok bool, err error) {
-	b, err := tx.Get(kindSummary, key)
-	if errors.Is(err, tenancy.ErrNotFound) {
-		return "", false, nil
-	}
-	if err != nil {
-		return "", false, fmt.Errorf("summary: %w", err)
-	}
-	if len(b) < 8 {
-		return "", false, fmt.Errorf("%w: summary of %d bytes", ErrDamaged, len(b))
-	}
-	return string(b[8:]), binary.BigEndian.Uint64(b) == print, nil
+// thing is an entity or a relation by its number.
+type thing struct {
+	kind byte
+	id   uint32
 }
 
 // summaryTask is one thing that a summary job looks at.
 type summaryTask struct {
-	kind  byte
-	id    uint32
+	thing
 	name  string // its key's
 	title string // as the model is told
 	print uint64
+	wait  heft     // until the next look, when nothing else comes of this one
 	parts []string // what is to be summarised; nil for nothing
-	store bool     // the outcome is not in the store yet
-	text  string
+	old   bool     // the first of them is the summary that there is
+	made  summary
+	store bool
 }
 
-// summaryTasks picks the next things to look at, in the order of their names: n
-// for the model at the most. r.mu is held for reading.
-func (r *resident) summaryTasks(tx *tenancy.Tx, n int) (tasks []summaryTask, err error) {
+// unsummed are the things to look at, in the order of their names. r.mu is held
+// for reading.
+func (r *resident) unsummed() (out []thing) {
+	for _, id := range ordered(r.sums.entities, r.liveEntity, r.lessEntity) {
+		out = append(out, thing{profileEntities, id})
+	}
+	for _, id := range ordered(r.sums.relations, r.liveRelation, r.lessRelation) {
+		out = append(out, thing{profileRelations, id})
+	}
+	return out
+}
+
+// summaryTasks looks at the next things of a list: summaryLook of them, and n for
+// the model, at the most. It returns the rest of the list. r.mu is held for reading.
+func (r *resident) summaryTasks(tx *tenancy.Tx, list []thing, n int) (tasks []summaryTask, rest []thing, err error) {
 	f := newFolder(r.everything(), tx, nil)
-	for _, k := range []struct {
-		kind byte
-		less func(a, b uint32) bool
-	}{{profileEntities, r.lessEntity}, {profileRelations, r.lessRelation}} {
-		live := make([]uint32, 0, len(r.sums.of(k.kind)))
-		for id := range r.sums.of(k.kind) {
-			if r.liveSum(k.kind, id) {
-				live = append(live, id)
-			} else {
-				tasks = append(tasks, summaryTask{kind: k.kind, id: id})
-			}
+	for len(list) > 0 && len(tasks) < summaryLook && n > 0 {
+		x := list[0]
+		list = list[1:]
+		if !r.sums.of(x.kind)[x.id] || !r.liveSum(x.kind, x.id) {
+			continue
 		}
-		for _, id := range bestN(live, summaryLook, k.less) {
-			if n == 0 {
-				break
-			}
-			t, err := f.summaryTask(k.kind, id)
-			if err != nil {
-				return nil, err
-			}
-			if t.parts != nil {
-				n--
-			}
-			tasks = append(tasks, t)
+		t, err := f.summaryTask(x)
+		if err != nil {
+			return nil, nil, err
+		}
+		if t.parts != nil {
+			n--
+		}
+		tasks = append(tasks, t)
+	}
+	return tasks, list, nil
+}
+
+func (f *folder) summaryTask(x thing) (t summaryTask, err error) {
+	t = summaryTask{thing: x, wait: anew}
+	var h heft
+	t.name, t.print, h = f.v.sumOf(x.kind, x.id)
+	if !h.heavy() {
+		t.wait = heft{}
+		return t, nil
+	}
+	m, err := readSummary(f.tx, profileKey(x.kind, t.name))
+	if err != nil {
+		return t, err
+	}
+	if m == nil {
+		m = &summary{}
+	}
+	rest := f.v.chunksOf(x.kind, x.id)
+	if m.text != "" {
+		made, _, holds := f.v.madeOf(m, x.kind, x.id)
+		if !holds { // in doubt by now: another look will find it settled
+			return t, nil
+		}
+		rest = without(rest, made)
+		t.parts, t.old = []string{m.text}, true
+	}
+	rest = f.pick(rest, summaryFold-len(m.made)/madeBytes)
+	p, err := f.fold(x.kind, x.id, rest)
+	if err != nil {
+		return t, err
+	}
+	var parts []string
+	if p.description != "" {
+		parts = strings.Split(p.description, fieldSep)
+	}
+	tokens := 0
+	if t.parts = append(t.parts, parts...); len(t.parts) > 1 && len(p.description) >= summaryBytes {
+		tokens = countTokens(p.description)
+	}
+	switch {
+	case m.full():
+		t.wait, t.parts = forGood, nil
+	case len(parts) < summaryFragments && tokens < summaryTokens:
+		// The soonest that more can be enough, if none of it is said already.
+		t.wait.n -= int64(len(parts))
+		t.wait.bytes -= min(int64(len(p.description)), summaryBytes-1)
+		if tokens > 0 {
+			t.wait.bytes = int64(summaryTokens-tokens) * (summaryBytes / summaryTokens)
+		}
+		t.parts = nil
+	default:
+		t.made.made = f.v.with(m.made, x.kind, x.id, rest)
+		if t.title = f.v.titleOf(x); t.made.full() {
+			t.wait = forGood
 		}
 	}
-	return tasks, nil
+	return t, nil
 }
 
-// doubtedSummary is a stored summary that may have to go.
+// titleOf names a thing to the model.
+func (v *view) titleOf(x thing) string {
+	if x.kind == profileEntities {
+		return v.entityName(x.id)
+	}
+	return v.entityName(v.relations[x.id].lo) + " and " + v.entityName(v.relations[x.id].hi) + ", and how they are related"
+}
+
+// setSummaries notes what was looked at, unless what is said of it has changed
+// meanwhile: then it is looked at again.
+func (r *resident) setSummaries(tasks []summaryTask) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range tasks {
+		t := &tasks[i]
+		same := false
+		if r.liveSum(t.kind, t.id) {
+			name, print, _ := r.sumOf(t.kind, t.id)
+			same = name == t.name && print == t.print
+			if t.store && name == t.name {
+				r.summing(t.kind, t.id).stored = true
+			}
+		}
+		if !same {
+			if t.store { // what it is made of may be what has gone
+				r.sums.doubted[string(profileKey(t.kind, t.name))] = sumName{t.kind, t.name}
+			}
+			continue
+		}
+		delete(r.sums.of(t.kind), t.id)
+		r.summing(t.kind, t.id).wait = t.wait
+		if t.made.text == "" {
+			continue
+		}
+		// What is embedded of it is another text now.
+		if t.kind == profileEntities {
+			r.touchEntity(t.id)
+		} else {
+			r.touchRelation(t.id)
+		}
+	}
+}
+
+// doubtedSummary is a stored summary that may not hold.
 type doubtedSummary struct {
 	key   string
-	holds bool // what it is made of is what is said now
+	print uint64 // of what is said now
+	known bool   // the thing is there and much is said of it
+	holds bool
 }
 
 // doubtedSummaries looks at some of the stored summaries in doubt. r.mu is held
@@ -290,12 +581,15 @@ func (r *resident) doubtedSummaries(tx *tenancy.Tx) (out []doubtedSummary, err e
 			break
 		}
 		d := doubtedSummary{key: k}
-		if id, ok := r.findSum(n); ok {
-			_, print, h := r.sumOf(n.kind, id)
-			if _, d.holds, err = readSummary(tx, []byte(k), print); err != nil {
+		if id, ok := r.findSum(n); ok && r.heftOf(n.kind, id).heavy() {
+			m, err := readSummary(tx, []byte(k))
+			if err != nil {
 				return nil, err
 			}
-			d.holds = d.holds && h.heavy()
+			_, d.print, _ = r.sumOf(n.kind, id)
+			if d.known = m != nil; d.known {
+				_, _, d.holds = r.madeOf(m, n.kind, id)
+			}
 		}
 		out = append(out, d)
 	}
@@ -308,74 +602,23 @@ func (r *resident) settleSummaries(list []doubtedSummary) {
 	defer r.mu.Unlock()
 	for _, d := range list {
 		n := r.sums.doubted[d.key]
+		id, ok := r.findSum(n)
+		if !ok {
+			delete(r.sums.doubted, d.key)
+			continue
+		}
+		x := r.summing(n.kind, id)
+		x.stored = d.known
+		switch _, print, _ := r.sumOf(n.kind, id); {
+		case d.known && print != d.print: // it has changed again
+			continue
+		case !d.known:
+			x.wait = heft{}
+		case !d.holds: // not by this job: what voids a summary costs no model call
+			x.wait = anew
+			delete(r.sums.of(n.kind), id)
+		}
 		delete(r.sums.doubted, d.key)
-		if id, ok := r.findSum(n); ok {
-			// Of one that holds the store has a record, and if its words have changed
-			// again meanwhile it is looked at again.
-			if *r.summed(n.kind, id) = d.holds; d.holds {
-				r.sums.of(n.kind)[id] = true
-			}
-		}
-	}
-}
-
-func (f *folder) summaryTask(kind byte, id uint32) (t summaryTask, err error) {
-	var h heft
-	t = summaryTask{kind: kind, id: id}
-	t.name, t.print, h = f.v.sumOf(kind, id)
-	if !h.heavy() {
-		return t, nil
-	}
-	_, ok, err := readSummary(f.tx, profileKey(kind, t.name), t.print)
-	if ok || err != nil {
-		return t, err
-	}
-	t.store = true
-	var p profile
-	if kind == profileEntities {
-		t.title = f.v.entityName(id)
-		p, err = f.foldEntity(id, summaryFold)
-	} else {
-		x := &f.v.relations[id]
-		t.title = f.v.entityName(x.lo) + " and " + f.v.entityName(x.hi) + ", and how they are related"
-		p, err = f.foldRelation(id, summaryFold)
-	}
-	if err != nil || p.description == "" {
-		return t, err
-	}
-	parts := strings.Split(p.description, fieldSep)
-	if len(parts) >= summaryFragments || len(parts) > 1 && countTokens(p.description) >= summaryTokens {
-		t.parts = parts
-	}
-	return t, nil
-}
-
-// setSummaries notes what was looked at, unless what is said of it has changed meanwhile.
-func (r *resident) setSummaries(tasks []summaryTask) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, t := range tasks {
-		if !r.liveSum(t.kind, t.id) {
-			delete(r.sums.of(t.kind), t.id)
-			continue
-		}
-		if t.store {
-			*r.summed(t.kind, t.id) = true
-		}
-		if name, print, _ := r.sumOf(t.kind, t.id); name != t.name || print != t.print {
-			r.doubtSummary(t.kind, t.id)
-			continue
-		}
-		delete(r.sums.of(t.kind), t.id)
-		if t.text == "" {
-			continue
-		}
-		// What is embedded of it is another text now.
-		if t.kind == profileEntities {
-			r.touchProfile(t.id)
-		} else {
-			r.touchRelationProfile(t.id)
-		}
 	}
 }
 
@@ -394,22 +637,34 @@ func (e *Engine) makeSummaries(ctx context.Context, s *tenancy.Space, kb *openKB
 		return false, err
 	}
 	w := e.summarizer(c)
-	for done := 0; done < maxSummaries; {
+	var list []thing
+	if err := kb.read(ctx, s, func(r *resident, _ *tenancy.Tx) error {
+		list = r.unsummed()
+		return nil
+	}); err != nil {
+		return false, err
+	}
+	for done := 0; len(list) > 0; {
+		if done >= maxSummaries {
+			return true, nil
+		}
 		var tasks []summaryTask
+		var rest []thing
 		err := kb.read(ctx, s, func(r *resident, tx *tenancy.Tx) (err error) {
-			tasks, err = r.summaryTasks(tx, summaryBatch)
+			tasks, rest, err = r.summaryTasks(tx, list, summaryBatch)
 			return err
 		})
-		if err != nil || len(tasks) == 0 {
+		if err != nil {
 			return false, err
 		}
+		list = rest
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(e.o.ModelConcurrency)
 		for i := range tasks {
 			if t := &tasks[i]; t.parts != nil {
 				done++
 				g.Go(func() (err error) {
-					t.text, err = w.summarize(gctx, t.title, t.parts)
+					t.made.text, err = w.summarize(gctx, t.title, t.parts)
 					return err
 				})
 			}
@@ -426,12 +681,13 @@ func (e *Engine) makeSummaries(ctx context.Context, s *tenancy.Space, kb *openKB
 		}
 		kb.res.setSummaries(tasks)
 	}
-	return true, nil
+	return false, nil
 }
 
-// dropSummaries takes the stored summaries away that are not of what is said now.
+// dropSummaries takes the texts out of the store that are not of what is said now.
 // It needs no model.
 func dropSummaries(ctx context.Context, s *tenancy.Space, kb *openKB) error {
+	none := (&summary{}).encode()
 	for {
 		var list []doubtedSummary
 		err := kb.read(ctx, s, func(r *resident, tx *tenancy.Tx) (err error) {
@@ -442,12 +698,16 @@ func dropSummaries(ctx context.Context, s *tenancy.Space, kb *openKB) error {
 			return err
 		}
 		if slices.ContainsFunc(list, func(d doubtedSummary) bool { return !d.holds }) {
-			err := s.Commit(ctx, func(tx *tenancy.Tx) error {
+			err := s.Commit(ctx, func(tx *tenancy.Tx) (err error) {
 				for _, d := range list {
-					if d.holds {
-						continue
+					switch {
+					case d.holds:
+					case d.known:
+						err = tx.Set(kindSummary, []byte(d.key), none)
+					default:
+						err = tx.Delete(kindSummary, []byte(d.key))
 					}
-					if err := tx.Delete(kindSummary, []byte(d.key)); err != nil {
+					if err != nil {
 						return err
 					}
 				}
@@ -461,17 +721,30 @@ func dropSummaries(ctx context.Context, s *tenancy.Space, kb *openKB) error {
 	}
 }
 
+// storeSummaries stores what the model wrote, and that it wrote nothing of what had
+// no summary: so nobody asks again until there is more.
 func storeSummaries(ctx context.Context, s *tenancy.Space, tasks []summaryTask) error {
-	if !slices.ContainsFunc(tasks, func(t summaryTask) bool { return t.store }) {
+	some := false
+	for i := range tasks {
+		t := &tasks[i]
+		if t.parts == nil {
+			continue
+		}
+		if t.made.text == "" {
+			t.made.made, t.wait = nil, anew
+		}
+		t.store = t.made.text != "" || !t.old
+		some = some || t.store
+	}
+	if !some {
 		return nil
 	}
 	return s.Commit(ctx, func(tx *tenancy.Tx) error {
-		for _, t := range tasks {
-			if !t.store {
-				continue
-			}
-			if err := tx.Set(kindSummary, profileKey(t.kind, t.name), append(key64(t.print), t.text...)); err != nil {
-				return err
+		for i := range tasks {
+			if t := &tasks[i]; t.store {
+				if err := tx.Set(kindSummary, profileKey(t.kind, t.name), t.made.encode()); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

@@ -50,31 +50,34 @@ func saysOfAda(i int) string {
 	return fmt.Sprintf("entity|Ada|person|She did thing number %d.\nentity|Babbage|person|Saw thing %d.\nrelation|Ada|Babbage|k%d|Thing %d joined them.|1\n", i, i%3, i, i%2)
 }
 
-// Past eight descriptions the model writes one, once; it stands in while it is of
-// what is said now, for everybody who may see all of it, and no longer.
+// Past eight descriptions the model writes one. It stands in while all that it is
+// made of is said, for everybody who may see everything, and what is newer stands
+// beside it until that is enough for another one.
 func TestSummaries_StandInWhileTheyHold(t *testing.T) {
 	for name, emb := range map[string]engine.Embedder{"pure": &enginetest.Embedder{}, "served": served{&enginetest.Embedder{}}} {
 		t.Run(name, func(t *testing.T) {
 			chat := summarist()
 			v := enginetest.New(t, engine.Options{Embedder: emb, Extractor: &byLines{}, Chatter: chat, Workers: 2})
-			stored := func(n int) {
+			stored := func(want ...string) {
 				t.Helper()
-				got, err := engine.StoredSummaries(space(v, "k"))
+				got, err := engine.SummaryTexts(space(v, "k"))
 				require.NoError(t, err)
-				require.Equal(t, n, got)
+				require.ElementsMatch(t, want, got)
 			}
-			for i := range 7 {
-				v.Add("k", fmt.Sprint("d", i), saysOfAda(i))
+			add := func(from, to int) {
+				for i := from; i < to; i++ {
+					v.Add("k", fmt.Sprint("d", i), saysOfAda(i))
+				}
+				v.Wait()
 			}
-			v.Wait()
+			add(0, 7)
 			require.Zero(t, chat.Calls())
 			require.Contains(t, describe(t, v, "k", ""), "thing number 3")
 
-			v.Add("k", "d7", saysOfAda(7))
-			v.Wait()
+			add(7, 8)
 			require.Equal(t, 1, chat.Calls(), "Babbage has three descriptions, the pair two")
 			require.Equal(t, "SUM 8 of Ada.", describe(t, v, "k", ""))
-			stored(3) // also that the model is not needed for the other two
+			stored("SUM 8 of Ada.")
 			node, err := v.KB("k").Graph(ctx, engine.GraphRequest{Label: "Ada"})
 			require.NoError(t, err)
 			require.Equal(t, "SUM 8 of Ada.", node.Nodes[0].Properties["description"])
@@ -91,38 +94,55 @@ func TestSummaries_StandInWhileTheyHold(t *testing.T) {
 			require.Equal(t, 1, chat.Calls(), "it was in the store")
 			require.Equal(t, "SUM 8 of Ada.", describe(t, v, "k", ""))
 
-			// The same words again are the same summary.
+			// A new version that says the same is covered as well.
 			_, err = v.KB("k").Update(ctx, "d7", engine.DocumentInput{Content: []byte(saysOfAda(7) + "entity|Turin|place|A town.\n")})
 			require.NoError(t, err)
 			v.Wait()
 			require.Equal(t, 1, chat.Calls())
 			require.Equal(t, "SUM 8 of Ada.", describe(t, v, "k", ""))
 
-			// Void at once, before the model has another.
-			gate := enginetest.NewGate()
-			chat.Before = gate.Hold
-			v.Add("k", "d8", saysOfAda(8))
-			gate.Arrived()
+			add(8, 15)
+			require.Equal(t, 1, chat.Calls())
 			said := describe(t, v, "k", "")
-			require.NotContains(t, said, "SUM")
-			require.Contains(t, said, "thing number")
-			gate.Open()
-			v.Wait()
-			require.Equal(t, "SUM 9 of Ada.", describe(t, v, "k", ""))
+			require.True(t, strings.HasPrefix(said, "SUM 8 of Ada.<SEP>She did thing number"), said)
+			require.Equal(t, 7, strings.Count(said, "<SEP>"))
+			require.NotContains(t, said, "thing number 7")
 
-			calls := chat.Calls()
-			_, err = v.KB("k").Delete(ctx, []string{"d8", "d7", "d6", "d5"}, false)
+			// What is not covered may go: the summary holds.
+			_, err = v.KB("k").Delete(ctx, []string{"d14"}, false)
+			require.NoError(t, err)
+			v.Wait()
+			require.NotContains(t, describe(t, v, "k", ""), "thing number 14")
+			stored("SUM 8 of Ada.")
+			v.Restart() // what is uncovered is counted again
+			add(14, 16)
+			require.Equal(t, 2, chat.Calls())
+			require.Equal(t, "SUM 9 of Ada.", describe(t, v, "k", ""), "of the old one and eight more")
+
+			// Void at once, and made again when as much again is said.
+			_, err = v.KB("k").Delete(ctx, []string{"d0"}, false)
 			require.NoError(t, err)
 			require.NotContains(t, describe(t, v, "k", ""), "SUM")
 			v.Wait()
-			require.Equal(t, calls, chat.Calls(), "too little is left")
-			require.Contains(t, describe(t, v, "k", ""), "thing number 3")
-			stored(0)
+			stored("")
+			v.Restart()
+			require.NotContains(t, describe(t, v, "k", ""), "SUM")
+			add(16, 23)
+			require.Equal(t, 2, chat.Calls())
+			add(23, 24)
+			require.Equal(t, 3, chat.Calls())
+			require.Equal(t, "SUM 23 of Ada.", describe(t, v, "k", ""))
+
+			// A covered contribution that changes voids it as well.
+			_, err = v.KB("k").Update(ctx, "d7", engine.DocumentInput{Content: []byte("entity|Ada|person|She did something else.\n")})
+			require.NoError(t, err)
+			v.Wait()
+			require.NotContains(t, describe(t, v, "k", ""), "SUM")
+			require.Equal(t, 3, chat.Calls())
 
 			// A server without a chat model shows what is said.
-			v.Add("k", "d5", saysOfAda(5), "d6", saysOfAda(6), "d7", saysOfAda(7))
-			v.Wait()
-			require.Equal(t, "SUM 8 of Ada.", describe(t, v, "k", ""))
+			add(24, 32)
+			require.Equal(t, "SUM 31 of Ada.", describe(t, v, "k", ""))
 			v.Options.Chatter = nil
 			v.Restart()
 			require.NotContains(t, describe(t, v, "k", ""), "SUM")
@@ -131,35 +151,117 @@ func TestSummaries_StandInWhileTheyHold(t *testing.T) {
 }
 
 // What is deleted does not live on in the store inside of a summary, though the
-// model is away and nobody looks.
+// model is away and nobody looks. No delete asks the model.
 func TestSummaries_NothingLivesOn(t *testing.T) {
 	chat := summarist()
 	v := enginetest.New(t, engine.Options{Extractor: &byLines{}, Chatter: chat})
-	for i := range 9 {
-		v.Add("k", fmt.Sprint("d", i), saysOfAda(i))
+	var docs []string
+	for i := range 20 {
+		docs = append(docs, fmt.Sprint("d", i))
+		v.Add("k", docs[i], saysOfAda(i))
 	}
 	v.Wait()
-	require.Equal(t, "SUM 9 of Ada.", describe(t, v, "k", ""))
-	chat.Before = func(context.Context, int, string) error { return engine.ErrModelDown }
-	v.Restart() // not in memory
-	_, err := v.KB("k").Delete(ctx, []string{"d8"}, false)
-	require.NoError(t, err)
-	v.Wait()
+	require.Contains(t, describe(t, v, "k", ""), "SUM")
+	calls := chat.Calls()
+	for _, at := range []int{0, 19} {
+		v.Restart() // not in memory
+		_, err := v.KB("k").Delete(ctx, docs[at:at+1], false)
+		require.NoError(t, err)
+		v.Wait()
+	}
 	texts, err := engine.SummaryTexts(space(v, "k"))
 	require.NoError(t, err)
-	require.NotContains(t, strings.Join(texts, "\n"), "SUM 9")
+	require.NotContains(t, strings.Join(texts, "\n"), "SUM")
 	require.Contains(t, describe(t, v, "k", ""), "thing number")
+	require.Equal(t, calls, chat.Calls())
 
-	chat.Before = nil
-	v.Add("k", "more", "entity|Turin|place|A town.\n") // the next change brings what was put off
-	v.Wait()
-	require.Equal(t, "SUM 8 of Ada.", describe(t, v, "k", ""))
-	_, err = v.KB("k").Delete(ctx, []string{"d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7"}, false)
+	_, err = v.KB("k").Delete(ctx, docs[1:19], false)
 	require.NoError(t, err)
 	v.Wait()
 	n, err := engine.StoredSummaries(space(v, "k"))
 	require.NoError(t, err)
 	require.Zero(t, n)
+	require.Equal(t, calls, chat.Calls())
+}
+
+// A summary that is being made while one of its contributions goes is not shown
+// and does not stay.
+func TestSummaries_WithdrawnWhileMade(t *testing.T) {
+	gate := enginetest.NewGate()
+	chat := summarist()
+	chat.Before = gate.Hold
+	v := enginetest.New(t, engine.Options{Extractor: &byLines{}, Chatter: chat, Workers: 2})
+	for i := range 9 {
+		v.Add("k", fmt.Sprint("d", i), saysOfAda(i))
+	}
+	gate.Arrived()
+	_, err := v.KB("k").Delete(ctx, []string{"d0", "d1", "d2"}, false)
+	require.NoError(t, err)
+	gate.Open()
+	v.Wait()
+	require.NotContains(t, describe(t, v, "k", ""), "SUM")
+	n, err := engine.StoredSummaries(space(v, "k"))
+	require.NoError(t, err)
+	require.Zero(t, n)
+}
+
+// A model that is away leaves summaries for the next change, whatever that is.
+func TestSummaries_PutOff(t *testing.T) {
+	chat := summarist()
+	chat.Before = func(context.Context, int, string) error { return engine.ErrModelDown }
+	v := enginetest.New(t, engine.Options{Extractor: &byLines{}, Chatter: chat})
+	for i := range 9 {
+		v.Add("k", fmt.Sprint("d", i), saysOfAda(i))
+	}
+	v.Wait()
+	require.NotContains(t, describe(t, v, "k", ""), "SUM")
+	chat.Before = nil
+	v.Add("k", "more", "entity|Turin|place|A town.\n")
+	v.Wait()
+	require.Equal(t, "SUM 9 of Ada.", describe(t, v, "k", ""))
+}
+
+// A summary is made of so many contributions at the most; newer ones stand beside it.
+func TestSummaries_Full(t *testing.T) {
+	chat := summarist()
+	v := enginetest.New(t, engine.Options{Extractor: &byLines{}, Chatter: chat, Workers: 1})
+	add := func(from, to int) {
+		var docs []string
+		for i := from; i < to; i++ {
+			docs = append(docs, fmt.Sprintf("d%03d", i), saysOfAda(i))
+		}
+		v.Add("k", docs...)
+		v.Wait()
+	}
+	add(0, 210)
+	calls := chat.Calls()
+	require.Equal(t, "SUM", describe(t, v, "k", "")[:3])
+	add(210, 260)
+	v.Restart()
+	add(260, 300)
+	require.Equal(t, calls, chat.Calls())
+	said := describe(t, v, "k", "")
+	require.Equal(t, "SUM", said[:3])
+	require.Equal(t, 8, strings.Count(said, "<SEP>"))
+}
+
+// What is known of a thing only by its relations is all covered: when the second of
+// them changes, the summary is void.
+func TestSummaries_EndsOfRelations(t *testing.T) {
+	chat := summarist()
+	v := enginetest.New(t, engine.Options{Extractor: &byLines{}, Chatter: chat, Workers: 1})
+	says := func(i int) string {
+		return fmt.Sprintf("relation|Ada|Babbage|k|Thing %d joined them.|1\nrelation|Ada|Turin|k|Visit %d took her there.|1\n", i, i)
+	}
+	for i := range 8 {
+		v.Add("k", fmt.Sprint("d", i), says(i))
+	}
+	v.Wait()
+	require.Contains(t, describe(t, v, "k", ""), "SUM")
+	_, err := v.KB("k").Update(ctx, "d3", engine.DocumentInput{Content: []byte(strings.ReplaceAll(says(3), "Visit 3", "Nothing"))})
+	require.NoError(t, err)
+	v.Wait()
+	require.NotContains(t, describe(t, v, "k", ""), "SUM")
 }
 
 // Few long descriptions are summed up as well; many are in groups that fit the
@@ -200,10 +302,10 @@ func TestSummaries_MapAndReduce(t *testing.T) {
 	}
 	before := chat.Calls()
 	many("many")
-	n := chat.Calls() - before // one for each document from the eighth on, and more for the last ones
+	n := chat.Calls() - before // one for eight documents, or for the 1,200 tokens of fewer
 	require.Contains(t, describe(t, v, "many", ""), "SUM")
 	require.LessOrEqual(t, longest, 14_000)
-	require.LessOrEqual(t, n, 53*6)
+	require.LessOrEqual(t, n, 60/2)
 	window = 2500
 	longest = 0
 	many("small")
@@ -284,6 +386,27 @@ func TestSummaries_Settings(t *testing.T) {
 	}
 	v.Wait()
 	require.Equal(t, []string{`You keep a knowledge graph. "Ada" in German, 600.`}, systems)
+}
+
+// What stands beside a summary is not embedded: the profile is made again with the
+// summary.
+func TestProfiles_OfASummary(t *testing.T) {
+	emb := &profiled{served: served{&enginetest.Embedder{}}}
+	v := enginetest.New(t, engine.Options{Embedder: emb, Extractor: &byLines{}, Chatter: summarist(), Workers: 1})
+	n := 0
+	for i := range 24 {
+		v.Add("k", fmt.Sprint("d", i), saysOfAda(i))
+		v.Wait()
+		for _, x := range emb.taken() {
+			if x == "Ada" {
+				n++
+			}
+		}
+	}
+	require.Equal(t, 7+2, n, "the third summary says what the second does")
+	e, _, stale, err := engine.SearchedProfiles(v.Engine, space(v, "k"))
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 0}, []int{e, stale})
 }
 
 // A profile is embedded when its text changes and not when another passage says
