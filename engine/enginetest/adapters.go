@@ -1,9 +1,11 @@
 package enginetest
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -55,8 +57,10 @@ type Turn struct {
 	// the client has gone.
 	Break, Hang bool
 
-	// Vectors answer an embedding call; nil makes one of Served(text) each.
+	// Vectors answer an embedding call; nil makes one of Served(text) each. Numbers
+	// says that they go as such though the call asks for base64.
 	Vectors [][]float32
+	Numbers bool
 }
 
 // ModelServer speaks a wire as the real server does (Ollama v0.17.4's shapes
@@ -232,7 +236,15 @@ func (s *ModelServer) embed(w http.ResponseWriter, turn Turn, body map[string]an
 	}
 	data := []any{}
 	for i := len(vectors) - 1; i >= 0; i-- {
-		data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": vectors[i]})
+		var v any = vectors[i]
+		if body["encoding_format"] == "base64" && !turn.Numbers {
+			var raw []byte
+			for _, x := range vectors[i] {
+				raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
+			}
+			v = raw // JSON's way to write bytes
+		}
+		data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": v})
 	}
 	_, _ = io.WriteString(w, asJSON(map[string]any{"object": "list", "data": data, "model": "m", "usage": map[string]any{"prompt_tokens": 1, "total_tokens": 1}}))
 }

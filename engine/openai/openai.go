@@ -2,6 +2,8 @@ package openai
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"strings"
@@ -34,6 +36,9 @@ type Client struct {
 	remote *engine.Remote
 	// noSchema says that the server has refused a schema and taken JSON without.
 	noSchema atomic.Bool
+	// base64 says that the server has given vectors as base64, noBase64 that it gives
+	// numbers only.
+	base64, noBase64 atomic.Bool
 }
 
 // New checks the options. It does not call the server.
@@ -209,10 +214,26 @@ func (c *Client) fail(ctx context.Context, err error) error {
 }
 
 // embed sends one batch to /embeddings. Servers may answer in another order.
+// Vectors are asked for as base64, whose decoding costs a fraction of that of
+// numbers. A server that refuses it, or answers numbers, is asked for numbers from
+// then on.
 func (c *Client) embed(ctx context.Context, texts []string) ([][]float32, error) {
-	r, err := c.api.CreateEmbeddings(ctx, openai.EmbeddingRequest{
-		Model: openai.EmbeddingModel(c.o.EmbedModel), Input: texts, Dimensions: c.o.Dimensions,
-	})
+	q := openai.EmbeddingRequest{Model: openai.EmbeddingModel(c.o.EmbedModel), Input: texts, Dimensions: c.o.Dimensions}
+	if !c.noBase64.Load() {
+		q.EncodingFormat = openai.EmbeddingEncodingFormatBase64
+	}
+	r, err := c.api.CreateEmbeddings(ctx, q)
+	switch {
+	case q.EncodingFormat == "":
+	case err == nil:
+		c.base64.Store(true)
+	case c.noBase64At(ctx, err):
+		// One call more, once: the library does not keep an answer that it cannot read.
+		q.EncodingFormat = ""
+		if r, err = c.api.CreateEmbeddings(ctx, q); err == nil {
+			c.noBase64.Store(true)
+		}
+	}
 	if err != nil {
 		return nil, c.fail(ctx, err)
 	}
@@ -224,4 +245,26 @@ func (c *Client) embed(ctx context.Context, texts []string) ([][]float32, error)
 		vectors[d.Index] = d.Embedding
 	}
 	return vectors, nil
+}
+
+// noBase64At reports whether an answer to a request for base64 may be the server's
+// way to say that it has none: numbers, or a refusal, in whatever words, by one that
+// has never given any.
+func (c *Client) noBase64At(ctx context.Context, err error) bool {
+	var number *json.UnmarshalTypeError
+	var text base64.CorruptInputError
+	if errors.As(err, &number) || errors.As(err, &text) {
+		return true
+	}
+	var answer *openai.APIError
+	var request *openai.RequestError
+	status := 0
+	switch {
+	case c.base64.Load():
+	case errors.As(err, &answer):
+		status = answer.HTTPStatusCode
+	case errors.As(err, &request):
+		status = request.HTTPStatusCode
+	}
+	return (status == 400 || status == 422) && !errors.Is(c.fail(ctx, err), engine.ErrPromptTooLong)
 }
