@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -429,40 +430,21 @@ func (e *Engine) embedProfiles(ctx context.Context, tasks []profileTask) ([][]fl
 	return append(left, right...), err
 }
 
-// unembedded are the things whose profile is missing or made of other words, in
-// the order of their names. It is made once for a run over all of them: to look for
-// the first few again and again is quadratic in a base that is being filled. r.mu
-// is held for reading.
+// unembedded are the things whose profile is missing or made of other words, in the
+// order of their numbers: what one chunk brought is together, and its contribution is
+// read once for all of it. The list is made once for a run, for to look for the first
+// few again and again is quadratic in a base that is being filled. r.mu is held for
+// reading.
 func (r *resident) unembedded() (out []thing) {
 	if r.profiles == nil {
 		return nil
 	}
-	for _, id := range ordered(r.profiles.entities.stale, r.liveEntity, r.lessEntity) {
+	for _, id := range slices.Sorted(maps.Keys(r.profiles.entities.stale)) {
 		out = append(out, thing{profileEntities, id})
 	}
-	for _, id := range ordered(r.profiles.relations.stale, r.liveRelation, r.lessRelation) {
+	for _, id := range slices.Sorted(maps.Keys(r.profiles.relations.stale)) {
 		out = append(out, thing{profileRelations, id})
 	}
-	return out
-}
-
-// ordered are the members of a set that are in use, in order.
-func ordered(set map[uint32]bool, live func(uint32) bool, less func(a, b uint32) bool) []uint32 {
-	out := make([]uint32, 0, len(set))
-	for id := range set {
-		if live(id) {
-			out = append(out, id)
-		}
-	}
-	slices.SortFunc(out, func(a, b uint32) int {
-		switch {
-		case less(a, b):
-			return -1
-		case less(b, a):
-			return 1
-		}
-		return 0
-	})
 	return out
 }
 

@@ -214,7 +214,8 @@ func readSummary(tx *tenancy.Tx, key []byte) (*summary, error) {
 // decodeSummary reads what encode wrote; what it returns is b's memory but for the text.
 func decodeSummary(b []byte) (*summary, error) {
 	if len(b) >= 2 {
-		if n := 2 + madeBytes*int(binary.BigEndian.Uint16(b)); len(b) >= n {
+		// A text is made of something, or it would hold for ever.
+		if n := 2 + madeBytes*int(binary.BigEndian.Uint16(b)); len(b) == 2 || n > 2 && len(b) >= n {
 			return &summary{b[2:n], string(b[n:])}, nil
 		}
 	}
@@ -346,8 +347,9 @@ func (r *resident) loadSummaries(tx *tenancy.Tx, chat bool) error {
 			return nil
 		}
 		m, err := decodeSummary(value)
-		if err != nil {
-			return err
+		if err != nil { // derived: it goes, and nothing is lost
+			r.sums.doubted[string(rest)] = sumName{}
+			return nil
 		}
 		x := r.summing(o.kind, o.id)
 		*x = summing{stored: true, wait: anew}
@@ -440,6 +442,26 @@ func (r *resident) unsummed() (out []thing) {
 	for _, id := range ordered(r.sums.relations, r.liveRelation, r.lessRelation) {
 		out = append(out, thing{profileRelations, id})
 	}
+	return out
+}
+
+// ordered are the members of a set that are in use, in order.
+func ordered(set map[uint32]bool, live func(uint32) bool, less func(a, b uint32) bool) []uint32 {
+	out := make([]uint32, 0, len(set))
+	for id := range set {
+		if live(id) {
+			out = append(out, id)
+		}
+	}
+	slices.SortFunc(out, func(a, b uint32) int {
+		switch {
+		case less(a, b):
+			return -1
+		case less(b, a):
+			return 1
+		}
+		return 0
+	})
 	return out
 }
 
