@@ -155,10 +155,10 @@ func (r *resident) loadProfiles(tx *tenancy.Tx, dim int, kind byte) error {
 			r.profiles.gone[string(rest)] = true
 			return nil
 		}
-		if len(value) != 16+4*dim || binary.BigEndian.Uint64(value) != o.print {
+		if len(value) != 16+profileBytes(dim) || binary.BigEndian.Uint64(value) != o.print {
 			return nil
 		}
-		v, err := decodeVector(value[16:])
+		v, err := decodeProfile(value[16:])
 		if err != nil {
 			return err
 		}
@@ -178,13 +178,13 @@ type profileTask struct {
 	name  string
 	print uint64
 	text  string
-	// vector is the stored one, where the text is what it was made of although
+	// encoded is the stored vector, where the text is what it was made of although
 	// contributions have changed.
-	vector []float32
+	encoded []byte
 }
 
 // stored looks for a vector of the very text.
-func (t *profileTask) stored(tx *tenancy.Tx, kind byte) error {
+func (t *profileTask) stored(tx *tenancy.Tx, kind byte, dim int) error {
 	b, err := tx.Get(kind, profileKey(t.space.kind, t.name))
 	if errors.Is(err, tenancy.ErrNotFound) {
 		return nil
@@ -192,10 +192,10 @@ func (t *profileTask) stored(tx *tenancy.Tx, kind byte) error {
 	if err != nil {
 		return err
 	}
-	if len(b) > 16 && binary.BigEndian.Uint64(b[8:]) == print(t.text) {
-		t.vector, err = decodeVector(b[16:])
+	if len(b) == 16+profileBytes(dim) && binary.BigEndian.Uint64(b[8:]) == print(t.text) {
+		t.encoded = b[16:]
 	}
-	return err
+	return nil
 }
 
 // profiler lets one profile job of a base work at a time. One that comes while
@@ -346,10 +346,10 @@ func (c *change) wantProfiles() error {
 
 // newVectors returns the vector of each task: the stored one where the text that
 // is embedded is the one it was made of.
-func (e *Engine) newVectors(ctx context.Context, tasks []profileTask) ([][]float32, error) {
+func (e *Engine) newVectors(ctx context.Context, tasks []profileTask) ([][]byte, error) {
 	var todo []profileTask
 	for _, t := range tasks {
-		if t.vector == nil {
+		if t.encoded == nil {
 			todo = append(todo, t)
 		}
 	}
@@ -357,18 +357,22 @@ func (e *Engine) newVectors(ctx context.Context, tasks []profileTask) ([][]float
 	if err != nil {
 		return nil, err
 	}
-	vecs := make([][]float32, len(tasks))
+	out := make([][]byte, len(tasks))
 	for i, t := range tasks {
-		if vecs[i] = t.vector; vecs[i] == nil {
-			vecs[i], made = made[0], made[1:]
+		if out[i] = t.encoded; out[i] != nil {
+			continue
 		}
+		if made[0] != nil {
+			out[i] = encodeProfile(made[0])
+		}
+		made = made[1:]
 	}
-	return vecs, nil
+	return out, nil
 }
 
 // storeProfiles embeds some profiles and stores them, then shows them to searches.
 func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *resident, tasks []profileTask, gone []string) error {
-	vecs, err := e.newVectors(ctx, tasks)
+	encoded, err := e.newVectors(ctx, tasks)
 	if err != nil {
 		return fmt.Errorf("embed profiles: %w", err)
 	}
@@ -379,14 +383,14 @@ func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *residen
 		}
 		kind := st.vectors().profiles
 		for i, t := range tasks {
-			if vecs[i] == nil {
+			if encoded[i] == nil {
 				continue
 			}
-			if len(vecs[i]) != st.Dim {
-				return &PinnedError{Made: st.Embedder, MadeDim: st.Dim, Now: e.o.Embedder.Model(), NowDim: len(vecs[i])}
+			if dim := len(encoded[i]) - profileBytes(0); dim != st.Dim {
+				return &PinnedError{Made: st.Embedder, MadeDim: st.Dim, Now: e.o.Embedder.Model(), NowDim: dim}
 			}
 			b := binary.BigEndian.AppendUint64(key64(t.print), print(t.text))
-			if err := tx.Set(kind, profileKey(t.space.kind, t.name), append(b, encodeVector(vecs[i])...)); err != nil {
+			if err := tx.Set(kind, profileKey(t.space.kind, t.name), append(b, encoded[i]...)); err != nil {
 				return err
 			}
 		}
@@ -398,6 +402,15 @@ func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *residen
 		return nil
 	}); err != nil {
 		return err
+	}
+	vecs := make([][]float32, len(tasks))
+	for i, b := range encoded {
+		if b == nil {
+			continue
+		}
+		if vecs[i], err = decodeProfile(b); err != nil {
+			return err
+		}
 	}
 	return r.setProfiles(tasks, vecs, gone)
 }
@@ -491,7 +504,7 @@ func (r *resident) profileTasks(tx *tenancy.Tx, list []thing, n int) (tasks []pr
 		return nil, nil, nil, err
 	}
 	for i := range tasks {
-		if err := tasks[i].stored(tx, st.vectors().profiles); err != nil {
+		if err := tasks[i].stored(tx, st.vectors().profiles, st.Dim); err != nil {
 			return nil, nil, nil, fmt.Errorf("profiles: %w", err)
 		}
 	}

@@ -31,7 +31,7 @@ const (
 	kindAnswerDoc    = 'a' // doc16 gen8 sha32 -> (); the answers that a version asked for
 	kindAnswerUse    = 'b' // sha32 doc16 gen8 -> (); the same, by answer
 	kindAnswerAge    = 'B' // time8 sha32 -> (); oldest first
-	kindProfile      = 'P' // space1 sha16(name) -> profile vector and the hash of its text
+	kindProfile      = 'P' // space1 sha16(name) -> prints and encodeProfile; see profiles.go
 	kindProfileOdd   = 'Q' // the same in the other set
 	kindAlias        = 'N' // sha16(identity) -> aliasRecord
 	kindEdit         = 'E' // space1 sha16(name), as for profiles -> editRecord
@@ -395,6 +395,41 @@ func decodeVector(b []byte) ([]float32, error) {
 	v := make([]float32, len(b)/4)
 	for i := range v {
 		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return v, nil
+}
+
+// encodeProfile stores the direction of a profile vector in a byte a number: there
+// are thirty profiles to a chunk, and most of what the store moves again at each
+// compaction would be theirs. A number is off by at most half a part in 127 of
+// the largest.
+func encodeProfile(v []float32) []byte {
+	n, top := length(v), 0.0
+	for _, x := range v {
+		top = max(top, math.Abs(float64(x))/n)
+	}
+	step := float32(top / 127)
+	b := binary.LittleEndian.AppendUint32(make([]byte, 0, profileBytes(len(v))), math.Float32bits(step))
+	for _, x := range v {
+		q := math.Round(float64(x) / n / float64(step))
+		b = append(b, byte(int8(max(-127, min(q, 127)))))
+	}
+	return b
+}
+
+// profileBytes is how long encodeProfile makes a vector of dim numbers.
+func profileBytes(dim int) int { return 4 + dim }
+
+// decodeProfile returns what was stored; it is what searches see from the first,
+// so that a copy that was loaded ranks as the one that made it.
+func decodeProfile(b []byte) ([]float32, error) {
+	if len(b) <= profileBytes(0) {
+		return nil, fmt.Errorf("%w: profile vector of %d bytes", ErrDamaged, len(b))
+	}
+	step := math.Float32frombits(binary.LittleEndian.Uint32(b))
+	v := make([]float32, len(b)-profileBytes(0))
+	for i, q := range b[profileBytes(0):] {
+		v[i] = float32(int8(q)) * step
 	}
 	return v, nil
 }

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math"
+	"math/rand"
 	"strings"
 	"testing"
 
@@ -54,6 +56,33 @@ func TestRecords_RoundTrip(t *testing.T) {
 	require.Equal(t, v, vec)
 }
 
+// A stored profile points where the vector did: no number is off by more than half
+// a step, and it takes a byte for each.
+func TestProfileRecord(t *testing.T) {
+	r := rand.New(rand.NewSource(1))
+	for _, dim := range []int{1, 2, 384, 1024} {
+		for _, scale := range []float64{1e-30, 1, 1e30} {
+			v := make([]float32, dim)
+			for i := range v {
+				v[i] = float32(r.NormFloat64() * scale)
+			}
+			b := encodeProfile(v)
+			require.Len(t, b, profileBytes(dim))
+			got, err := decodeProfile(b)
+			require.NoError(t, err)
+			n, top := length(v), 0.0
+			for _, x := range v {
+				top = max(top, math.Abs(float64(x))/n)
+			}
+			for i, x := range v {
+				require.InDelta(t, float64(x)/n, got[i], top/127*0.5001)
+			}
+		}
+	}
+	_, err := decodeProfile(make([]byte, profileBytes(0)))
+	require.ErrorIs(t, err, ErrDamaged)
+}
+
 func FuzzDecodeRecords(f *testing.F) {
 	c := chunkRecord{Text: "text", End: 4, Tokens: 1, Heading: []string{"h"}}
 	f.Add(c.encode())
@@ -76,6 +105,7 @@ func FuzzDecodeRecords(f *testing.F) {
 			require.ErrorIs(t, err, ErrDamaged)
 		}
 		_, _ = decodeVector(b)
+		_, _ = decodeProfile(b)
 	})
 }
 
