@@ -41,7 +41,7 @@
 // alias.go (merges and renames) and customkg.go, its records in edit_records.go and
 // its part in the copy in edit_resident.go; suggest.go finds names that may be one. Profiles get vectors of their own where the
 // embedder is a model (profiles.go), and long descriptions a summary where there
-// is a language model (summary.go).
+// is a language model (summary*.go).
 //
 // Every search and every look at the graph sees a view (filter_view.go): all of the
 // copy, or what the documents say that a Filter permits (filter.go, filter_parse.go),

@@ -164,9 +164,10 @@ func TestProfiles_OneJobAtATime(t *testing.T) {
 	require.Equal(t, []int{11, 0}, []int{e, stale})
 }
 
-// The profiles of documents that are worked on together are embedded together: the
-// job waits for the last of them.
-func TestProfiles_BatchedAcrossDocuments(t *testing.T) {
+// oneHeld is a base with two documents on their way: the chunk of one is held at
+// the gate of the embedder, the other goes through.
+func oneHeld(t *testing.T) (*enginetest.Env, *enginetest.Embedder, *enginetest.Gate) {
+	t.Helper()
 	gate := enginetest.NewGate()
 	emb := &enginetest.Embedder{}
 	emb.Before = func(ctx context.Context, n int, asked string) error {
@@ -179,6 +180,13 @@ func TestProfiles_BatchedAcrossDocuments(t *testing.T) {
 	v.Add("k", "b", "entity|Babbage|person|built\n")
 	gate.Arrived()
 	v.Add("k", "a", "entity|Ada|person|wrote\n")
+	return v, emb, gate
+}
+
+// The profiles of documents that are worked on together are embedded together: the
+// job waits for the last of them.
+func TestProfiles_BatchedAcrossDocuments(t *testing.T) {
+	v, emb, gate := oneHeld(t)
 	require.Eventually(t, func() bool { return document(t, v, "k", "a").Status == engine.StatusProcessed }, time.Minute, time.Millisecond)
 	gate.Open()
 	v.Wait()
@@ -188,18 +196,7 @@ func TestProfiles_BatchedAcrossDocuments(t *testing.T) {
 // A job that has waited its time goes on though there is other work, or every
 // document would wait for one that takes long.
 func TestProfiles_WaitNoLongerThanSo(t *testing.T) {
-	gate := enginetest.NewGate()
-	emb := &enginetest.Embedder{}
-	emb.Before = func(ctx context.Context, n int, asked string) error {
-		if strings.Contains(asked, "Babbage|person") {
-			return gate.Hold(ctx, n, asked)
-		}
-		return nil
-	}
-	v := enginetest.New(t, engine.Options{Embedder: served{emb}, Extractor: &byLines{}, Workers: 2})
-	v.Add("k", "b", "entity|Babbage|person|built\n")
-	gate.Arrived()
-	v.Add("k", "a", "entity|Ada|person|wrote\n")
+	v, _, gate := oneHeld(t)
 	require.Eventually(t, func() bool {
 		n, err := engine.StoredProfiles(space(v, "k"))
 		require.NoError(t, err)
