@@ -188,6 +188,19 @@ func TestManagement(t *testing.T) {
 	refused(t, h.as(h.key("beta", nil, tenancy.PermKBAccess), get, kbs+"/one/graph", ""), 403, "FORBIDDEN")
 }
 
+// Who asks who it is learns of no knowledge base that is not there any more, nor of a
+// later one of that id.
+func TestWhoAmI_NamesWhatIsThere(t *testing.T) {
+	h := newHouse(t, Options{})
+	key := h.key("acme", &[]string{"main", "other"}, tenancy.PermKBAccess)
+	reach := func() any { return data(t, h.as(key, get, v1+"/auth/me", ""))["knowledge_base_ids"] }
+	require.Equal(t, []any{"main", "other"}, reach())
+	h.ok(200, del, v1+"/tenants/acme/knowledge-bases/other", "")
+	require.Equal(t, []any{"main"}, reach())
+	h.ok(201, post, v1+"/tenants/acme/knowledge-bases", `{"kb_id":"other","kb_name":"Another"}`)
+	require.Equal(t, []any{"main"}, reach())
+}
+
 func TestRevoke(t *testing.T) {
 	h := newHouse(t, Options{})
 	token := h.token(tenancy.TokenRequest{Subject: "ann", Tenant: "acme", KBs: []string{"*"}, Role: tenancy.RoleViewer})

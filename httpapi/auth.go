@@ -18,11 +18,8 @@ type caller struct {
 }
 
 func (s *Server) whoAmI(w http.ResponseWriter, _ *http.Request, who tenancy.Principal) error {
-	kbs, all := who.KBs()
-	if kbs == nil {
-		kbs = []string{}
-	}
-	return success(w, caller{who.Name(), who.Tenant(), who.System(), who.Role(), who.Permissions(), all || who.System(), kbs})
+	kbs, all := s.o.Store.Reach(who)
+	return success(w, caller{who.Name(), who.Tenant(), who.System(), who.Role(), who.Permissions(), all, kbs})
 }
 
 // revokeToken ends the token it is called with. A key is not a token: it is

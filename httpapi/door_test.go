@@ -174,6 +174,11 @@ func TestDoor_TellsAStrangerNothing(t *testing.T) {
 				require.Equal(t, 403, there.Code)
 				same(t, there, h.knock(elsewhere, line, "acme", "nothing"))
 			}
+			// Nor of what is wrong with a body, a type or a question nobody wanted from them.
+			for _, bad := range []string{"{", `{"no such field":1}`, "\xff", ""} {
+				same(t, there, h.as(foreign, line.method, fill(line.pattern, "acme", "main"), bad, "X-Request-ID", "same"))
+			}
+			same(t, there, h.as(foreign, line.method, fill(line.pattern, "acme", "main")+"?nonsense=1&nonsense=2", "{}", "X-Request-ID", "same"))
 			// Who may know is told: the system admin finds nothing there.
 			if line.right != admin || line.method != post {
 				require.Equal(t, 404, h.knock(h.admin, line, "nobody", "main").Code)

@@ -79,9 +79,11 @@ func (s *Server) open(method, pattern string, h openHandler) route {
 	}}
 }
 
-// managed is a route on tenants, knowledge bases, keys or tokens. The handler
-// calls tenancy with the Principal, and tenancy asks for the right named here;
-// the door test holds each line to it.
+// managed is a route on tenants, knowledge bases, keys or tokens. The right of the
+// line is asked for before the query string or the body is looked at: what a
+// stranger sent is none of our concern, and how it was wrong would be an answer.
+// The handler then calls tenancy with the Principal, and tenancy asks again; the
+// door test holds each line to it.
 func (s *Server) managed(method, pattern string, p right, h callerHandler, params ...string) route {
 	return route{method, pattern, p, params, func(w *response, r *http.Request, x *exchange) error {
 		who, err := s.authenticate(r, x)
@@ -89,13 +91,32 @@ func (s *Server) managed(method, pattern string, p right, h callerHandler, param
 			return err
 		}
 		x.tenant, x.kb = param(r, "tenant"), param(r, "kb")
-		// Looked at before tenancy is asked: what is wrong with a query string
-		// does not depend on what exists.
+		if err := s.allowed(who, pattern, x, p); err != nil {
+			return err
+		}
 		if err := checkParams(r, params); err != nil {
 			return err
 		}
 		return h(w, r, who)
 	}}
+}
+
+// allowed asks for the right of a managed route, in the tenant and on the knowledge
+// base of its path if it names one.
+func (s *Server) allowed(who tenancy.Principal, pattern string, x *exchange, p right) error {
+	perm := tenancy.Permission(p)
+	switch {
+	case p == anyCaller && !strings.Contains(pattern, ":tenant"):
+		return nil
+	case p == anyCaller:
+		perm = tenancy.OfItsTenant
+	case !strings.Contains(pattern, ":tenant"):
+		return s.o.Store.AllowServer(who, perm)
+	}
+	if strings.Contains(pattern, ":kb") {
+		return s.o.Store.AllowKB(who, x.tenant, x.kb, perm)
+	}
+	return s.o.Store.Allow(who, x.tenant, perm)
 }
 
 // reads is a route that reads one knowledge base with permission p.
@@ -187,6 +208,7 @@ func (s *Server) authenticate(r *http.Request, x *exchange) (tenancy.Principal, 
 	if err != nil {
 		return tenancy.Principal{}, err
 	}
+	c.Addr = x.client
 	who, err := s.o.Store.Authenticate(r.Context(), c)
 	if err != nil {
 		return tenancy.Principal{}, err

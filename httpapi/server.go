@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -29,6 +30,9 @@ type Options struct {
 	// AllowedHosts are names, besides loopback and the address the connection
 	// came in on, under which the unauthenticated pages answer.
 	AllowedHosts []string
+	// TrustedProxies are the networks of proxies whose X-Forwarded-For is believed;
+	// without any the client is whoever the connection is from.
+	TrustedProxies []netip.Prefix
 	// ScanFolders are the folders that /documents/scan may read, by the name
 	// callers use: "NAME" for every tenant or "TENANT/NAME" for one.
 	ScanFolders map[string]string
@@ -133,7 +137,7 @@ func newServer(o Options) *Server {
 // and logs what became of it in one line.
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	x := &exchange{id: requestID(r)}
+	x := &exchange{id: requestID(r), client: clientAddr(r, s.o.TrustedProxies)}
 	w := &response{ResponseWriter: rw, rc: http.NewResponseController(rw), timeout: s.o.WriteTimeout}
 	h := w.Header()
 	h.Set("X-Request-ID", x.id)
@@ -224,7 +228,8 @@ func (s *Server) log(w *response, r *http.Request, x *exchange, took time.Durati
 // exchange is what is known of one request besides the request itself.
 type exchange struct {
 	id        string
-	route     string // the pattern, never the path
+	client    netip.Addr // whose request it is: see clientAddr
+	route     string     // the pattern, never the path
 	params    httprouter.Params
 	principal string
 	tenant    string

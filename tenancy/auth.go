@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -18,6 +19,8 @@ type Credential struct {
 	// one without: put what the header holds here.
 	Bearer string
 	APIKey string // the X-API-Key header
+	// Addr is where the request came from, proxies that are trusted put aside.
+	Addr netip.Addr
 }
 
 // Authenticate returns who a credential stands for, or ErrUnauthenticated, which is

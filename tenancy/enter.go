@@ -45,6 +45,50 @@ func (s *Store) Enter(ctx context.Context, p Principal, tenant, kb string, perm 
 	return space, nil
 }
 
+// Allow returns nil if p may do in a tenant what takes perm, and else what the call
+// itself would return: a right is asked for before anything a caller sent along is read.
+func (s *Store) Allow(p Principal, tenant string, perm Permission) error {
+	_, err := s.authorise(p, tenant, "", perm)
+	return err
+}
+
+// AllowKB is Allow for what is asked of one knowledge base. Whether that is there is
+// not looked at.
+func (s *Store) AllowKB(p Principal, tenant, kb string, perm Permission) error {
+	_, err := s.authoriseKB(p, tenant, kb, perm)
+	return err
+}
+
+// AllowServer is Allow for what is asked of the server as a whole.
+func (s *Store) AllowServer(p Principal, perm Permission) error {
+	if !p.holds("", "", perm) {
+		return denied(perm)
+	}
+	return nil
+}
+
+// Reach returns the ids of the knowledge bases a principal reaches and that are there,
+// in order and never nil, or all. The slice is the caller's.
+func (s *Store) Reach(p Principal) (ids []string, all bool) {
+	ids = []string{}
+	if p.who == nil {
+		return ids, false
+	}
+	if p.who.system || p.who.allKBs {
+		return ids, true
+	}
+	t, err := s.authorise(p, p.who.tenant, "", OfItsTenant)
+	if err != nil {
+		return ids, false
+	}
+	for _, id := range p.who.kbs {
+		if k := s.cat.kb(t, id); k != nil && p.means(k) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, false
+}
+
 // systemUse is the record of a system admin entering a tenant's knowledge base.
 func systemUse(actor, kb string, perm Permission) event {
 	return event{actor: actor, action: "system_access", resourceType: "knowledge_base", resourceID: kb,

@@ -179,7 +179,7 @@ func kbWithUsage(tx *keyspace.Tx, r kbRecord) (KB, error) {
 // KBs returns one page of a tenant's knowledge bases to any caller of the tenant: those
 // in the caller's reach.
 func (s *Store) KBs(ctx context.Context, p Principal, tenant string, q PageRequest) (KBPage, error) {
-	t, err := s.authorise(p, tenant, "", ofItsTenant)
+	t, err := s.authorise(p, tenant, "", OfItsTenant)
 	if err != nil {
 		return KBPage{}, err
 	}

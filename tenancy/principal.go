@@ -73,14 +73,6 @@ func (p Principal) Permissions() []Permission {
 	return ps
 }
 
-// KBs returns the ids of the knowledge bases in reach, or all. The slice is the caller's.
-func (p Principal) KBs() (ids []string, all bool) {
-	if p.who == nil {
-		return nil, false
-	}
-	return slices.Clone(p.who.kbs), p.who.allKBs
-}
-
 // TokenID returns the jti of a token, "" for a key.
 func (p Principal) TokenID() string {
 	if p.who == nil {
@@ -89,8 +81,9 @@ func (p Principal) TokenID() string {
 	return p.who.jti
 }
 
-// ofItsTenant asks only that the caller belongs to the tenant, whatever its rights.
-const ofItsTenant Permission = ""
+// OfItsTenant asks only that the caller belongs to the tenant, whatever its rights. It
+// is no permission: nobody can be granted it.
+const OfItsTenant Permission = ""
 
 // holds is the one place where a right is decided: the role's or key's rights,
 // already narrowed, in this tenant, on this knowledge base. It looks at the
@@ -102,10 +95,10 @@ func (p Principal) holds(tenant, kb string, perm Permission) bool {
 	case w == nil:
 		return false
 	case w.system:
-		return (!w.narrowed && (perm == PermSystemAdmin || perm == ofItsTenant)) || w.rights.has(perm)
+		return (!w.narrowed && (perm == PermSystemAdmin || perm == OfItsTenant)) || w.rights.has(perm)
 	case w.tenant != tenant:
 		return false
-	case perm == ofItsTenant:
+	case perm == OfItsTenant:
 		return true
 	default:
 		return w.rights.has(perm) && (ofTenant.has(perm) || p.reaches(kb))

@@ -24,6 +24,10 @@ const (
 	kindKBSwept    = 'X' // kb8 -> tombstone; swept and banned, kept so that backups carry it
 	kindKey        = 'a' // key id -> keyRecord
 	kindKeyOf      = 'A' // tenant8 key id -> ()
+	kindKeyUse     = 'w' // key id -> last use8 (unix seconds) uses8
+	kindUser       = 'u' // name -> userRecord
+	kindMember     = 'm' // tenant8 name -> memberRecord
+	kindMemberOf   = 'M' // user8 tenant8 -> ()
 	kindToken      = 'r' // mark1 jti -> expiry8 (unix seconds); revoked, or a CLI token seen
 	kindTokenEnd   = 'R' // expiry8 mark1 jti -> (); to forget them in time
 	kindJob        = 'j' // seq8 -> jobRecord

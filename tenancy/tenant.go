@@ -129,7 +129,7 @@ func (s *Store) CreateTenant(ctx context.Context, p Principal, in TenantInput) (
 
 // Tenant returns a tenant to any caller of it and to system admins.
 func (s *Store) Tenant(ctx context.Context, p Principal, id string) (Tenant, error) {
-	t, err := s.authorise(p, id, "", ofItsTenant)
+	t, err := s.authorise(p, id, "", OfItsTenant)
 	if err != nil {
 		return Tenant{}, err
 	}

@@ -124,6 +124,7 @@ func (v *values) server(log *slog.Logger) serverConfig {
 	cfg.http = httpapi.Options{
 		Logger:         log,
 		AllowedHosts:   v.list("ALLOWED_HOSTS"),
+		TrustedProxies: v.networks("TRUSTED_PROXIES"),
 		MaxInFlight:    int(v.number("MAX_IN_FLIGHT", 1, 1_000_000)),
 		MaxUploadBytes: v.number("MAX_UPLOAD_BYTES", 1, 1<<30),
 		ScanFolders:    map[string]string{},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -36,6 +37,7 @@ var settings = []setting{
 	{name: "DATA_DIR", def: "alcove-data", help: "the one folder that holds everything"},
 	{name: "LISTEN", def: "127.0.0.1:9621", help: "address to serve on"},
 	{name: "ALLOWED_HOSTS", help: "comma separated names under which unauthenticated pages answer, besides loopback and LISTEN's"},
+	{name: "TRUSTED_PROXIES", help: "comma separated addresses or networks of reverse proxies whose X-Forwarded-For says who asks; empty: none"},
 	{name: "LOG_LEVEL", def: "INFO", help: "DEBUG, INFO, WARN or ERROR"},
 	{name: "LOG_FORMAT", def: "json", help: "json or text"},
 	{name: "TOKEN_SECRET", secret: true, help: "signs tokens; at least 32 bytes. Empty: made at the first start and kept in DATA_DIR"},
@@ -285,6 +287,23 @@ func (v *values) list(name string) []string {
 		if x = strings.TrimSpace(x); x != "" {
 			out = append(out, x)
 		}
+	}
+	return out
+}
+
+// networks reads addresses and networks in CIDR form.
+func (v *values) networks(name string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range v.list(name) {
+		p, err := netip.ParsePrefix(s)
+		if a, aerr := netip.ParseAddr(s); aerr == nil && a.Zone() == "" {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil || p != p.Masked() {
+			v.bad(name, "%q is not an address or a network such as 10.0.0.0/8", s)
+			continue
+		}
+		out = append(out, p)
 	}
 	return out
 }

@@ -88,13 +88,14 @@ func TestSettings_AllFaultsAtOnce(t *testing.T) {
 	t.Setenv("LLM_BINDING", "ollama")
 	t.Setenv("MAX_CACHED_INSTANCES", "none")
 	v := load(t, "--listen", "nowhere", "--chunk-size", "0", "--log-level", "LOUD", "--embedding-binding", "lollms", "--llm-binding-host", "ftp://x",
-		"--data-dir", "", "--token-secret", "your-secret-key",
+		"--trusted-proxies", "10.0.0.1/8,proxy.example", "--data-dir", "", "--token-secret", "your-secret-key",
 		"--rerank-binding", "openai", "--min-rerank-score", "high", "--kg-chunk-pick-method", "random", "--enable-llm-cache", "perhaps")
 	v.server(v.logger())
 	v.checkSecret()
 	err := v.err()
 	require.Error(t, err)
 	for _, want := range []string{
+		`TRUSTED_PROXIES (from flag): "10.0.0.1/8"`, `"proxy.example" is not an address`,
 		"LISTEN (from flag)", "CHUNK_SIZE (from flag)", "LOG_LEVEL (from flag)", "EMBEDDING_BINDING (from flag)",
 		"LLM_BINDING_HOST (from flag)", "DATA_DIR (from flag): is empty", "TOKEN_SECRET (from flag): is a published example", "LLM_MODEL (from default)", "MAX_CACHED_INSTANCES (from environment)",
 		"RERANK_BINDING_HOST (from default)", "MIN_RERANK_SCORE (from flag)", "KG_CHUNK_PICK_METHOD (from flag)", "ENABLE_LLM_CACHE (from flag)",
