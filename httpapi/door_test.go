@@ -346,6 +346,8 @@ func TestRoutes_NoneBesideThePage(t *testing.T) {
 		"u.EscapedPath": "guard.go",  // checkPath
 		"u.Path":        "guard.go",  // the same
 		"r.URL.Path":    "server.go", // isProbe
+
+		"r.URL.RequestURI": "redirect.go", // sent back to the caller; nothing is served by it
 	}
 	watched := []string{
 		"Handle", "Handler", "HandleFunc", "HandlerFunc", "ServeFiles", "NewServeMux", "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS",
@@ -378,7 +380,7 @@ func TestRoutes_NoneBesideThePage(t *testing.T) {
 			return true
 		})
 	}
-	require.Equal(t, map[string]int{"rt.Handle": 1, "u.EscapedPath": 1, "u.Path": 1, "r.URL.Path": 2}, seen)
+	require.Equal(t, map[string]int{"rt.Handle": 1, "u.EscapedPath": 1, "u.Path": 1, "r.URL.Path": 2, "r.URL.RequestURI": 1}, seen)
 }
 
 // The rights of the routes, once more: this list is the contract, so that a

@@ -20,6 +20,8 @@ var (
 	errBusy = errors.New("too many requests are running")
 	// errDraining says that the server is going down.
 	errDraining = errors.New("the server is shutting down")
+	// errInTheClear marks a credential that was sent without TLS where TLS is served.
+	errInTheClear = errors.New("a credential was sent in the clear")
 	// errPanic marks a fault of ours.
 	errPanic = errors.New("panic")
 	// errGone says that the caller did not take the answer: it left, or it
@@ -48,6 +50,7 @@ var answers = []answer{
 	{tenancy.ErrUnauthenticated, 401, "UNAUTHORIZED", "A valid token or API key is needed.", 0},
 	{tenancy.ErrTenantSuspended, 403, "TENANT_SUSPENDED", "This tenant is suspended.", 0},
 	{tenancy.ErrDenied, 403, "FORBIDDEN", "This credential may not do that here.", 0},
+	{errInTheClear, 403, "TLS_REQUIRED", "This address only redirects to TLS. The credential was sent in the clear: revoke it, and use https.", 0},
 	{errHost, 421, "INVALID_HOST", "This server does not answer under that host name; see ALLOWED_HOSTS.", 0},
 
 	// The place.

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/julienschmidt/httprouter"
+	"github.com/rs/cors"
 	"golang.org/x/net/netutil"
 
 	"alcove/engine"
@@ -33,6 +35,11 @@ type Options struct {
 	// TrustedProxies are the networks of proxies whose X-Forwarded-For is believed;
 	// without any the client is whoever the connection is from.
 	TrustedProxies []netip.Prefix
+	// Origins are the web pages, as scheme://host[:port], that may ask this server
+	// from a browser; "*" alone is every page. None: browsers keep them all out.
+	Origins []string
+	// TLS, when not nil, is how Serve speaks on its listener; HTTP/2 is offered.
+	TLS *tls.Config
 	// ScanFolders are the folders that /documents/scan may read, by the name
 	// callers use: "NAME" for every tenant or "TENANT/NAME" for one.
 	ScanFolders map[string]string
@@ -44,6 +51,7 @@ type Options struct {
 	MaxParts        int           // 100 parts of one upload
 	MaxInFlight     int           // 256 requests at once; probes do not count
 	MaxConns        int           // 1024 connections
+	MaxConnsEach    int           // 256 connections of one address that is neither loopback nor a proxy
 	MaxScanFiles    int           // 1000 files taken in by one scan
 	MaxScanBytes    int64         // 64 MiB taken in by one scan
 	MaxScanEntries  int           // 100,000 directory entries looked at by one scan
@@ -89,7 +97,7 @@ func (o Options) withDefaults() (Options, error) {
 	for _, d := range []struct {
 		v   *int
 		def int
-	}{{&o.MaxParts, 100}, {&o.MaxInFlight, 256}, {&o.MaxConns, 1024}, {&o.MaxScanFiles, 1000}, {&o.MaxScanEntries, 100_000}} {
+	}{{&o.MaxParts, 100}, {&o.MaxInFlight, 256}, {&o.MaxConns, 1024}, {&o.MaxConnsEach, 256}, {&o.MaxScanFiles, 1000}, {&o.MaxScanEntries, 100_000}} {
 		if *d.v < 0 {
 			return o, errors.New("a limit is negative")
 		}
@@ -97,13 +105,14 @@ func (o Options) withDefaults() (Options, error) {
 			*d.v = d.def
 		}
 	}
-	return o, nil
+	return o, checkOrigins(o.Origins)
 }
 
 // Server answers requests. Safe for concurrent use.
 type Server struct {
 	o      Options
 	router *httprouter.Router
+	pages  *cors.Cors // nil: no page of another origin may ask
 	hosts  map[string]struct{}
 	gate   gate
 	held   budget
@@ -126,7 +135,7 @@ func New(o Options) (*Server, error) {
 }
 
 func newServer(o Options) *Server {
-	s := &Server{o: o, hosts: make(map[string]struct{}), gate: newGate(o.MaxInFlight), held: budget{max: o.MaxHeldBytes}}
+	s := &Server{o: o, hosts: make(map[string]struct{}), pages: crossOrigin(o.Origins), gate: newGate(o.MaxInFlight), held: budget{max: o.MaxHeldBytes}}
 	for _, h := range o.AllowedHosts {
 		s.hosts[hostOnly(h)] = struct{}{}
 	}
@@ -146,6 +155,16 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
+	if s.o.TLS != nil {
+		h.Set("Strict-Transport-Security", hstsValue)
+	}
+
+	if len(r.TransferEncoding) > 0 && r.ProtoMajor == 1 {
+		// It may have carried a Content-Length beside, which net/http drops without a
+		// word; RFC 9112, 6.1 asks to close then, so that what follows is not taken
+		// for a request by us and for a body by a proxy.
+		h.Set("Connection", "close")
+	}
 
 	ctx := tenancy.WithRequestID(context.WithValue(r.Context(), exchangeKey{}, x), x.id)
 	r = r.WithContext(ctx)
@@ -180,6 +199,10 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	if err := checkPath(r.URL); err != nil {
 		s.fail(w, x, err)
+		return
+	}
+	if s.pages != nil {
+		s.pages.ServeHTTP(w, r, s.router.ServeHTTP)
 		return
 	}
 	s.router.ServeHTTP(w, r)
@@ -305,9 +328,18 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		BaseContext:       func(net.Listener) context.Context { return base },
 		// "OPTIONS *" goes through the error table like all else.
 		DisableGeneralOptionsHandler: true,
+		TLSConfig:                    s.o.TLS,
 	}
+	shared := func(a netip.Addr) bool { return a.IsLoopback() || within(a, s.o.TrustedProxies) }
+	bounded := netutil.LimitListener(newFairListener(ln, s.o.MaxConnsEach, shared), s.o.MaxConns)
 	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve(netutil.LimitListener(ln, s.o.MaxConns)) }()
+	go func() {
+		if s.o.TLS != nil {
+			ended <- srv.ServeTLS(bounded, "", "")
+			return
+		}
+		ended <- srv.Serve(bounded)
+	}()
 	select {
 	case err := <-ended:
 		_ = srv.Close()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"alcove/engine"
 	"alcove/httpapi"
@@ -66,8 +67,9 @@ type serverConfig struct {
 	models func() (models, error)
 	engine engine.Options
 	http   httpapi.Options
-	rotate bool  // make a new token secret first
-	memory int64 // GOMEMLIMIT is left alone when it was given
+	plain  string // address that redirects to TLS, "" for none
+	rotate bool   // make a new token secret first
+	memory int64  // GOMEMLIMIT is left alone when it was given
 }
 
 func (v *values) logger() *slog.Logger {
@@ -127,8 +129,11 @@ func (v *values) server(log *slog.Logger) serverConfig {
 		TrustedProxies: v.networks("TRUSTED_PROXIES"),
 		MaxInFlight:    int(v.number("MAX_IN_FLIGHT", 1, 1_000_000)),
 		MaxUploadBytes: v.number("MAX_UPLOAD_BYTES", 1, 1<<30),
+		MaxConnsEach:   int(v.number("MAX_CONNECTIONS_PER_ADDRESS", 1, 1_000_000)),
+		Origins:        v.list("CORS_ORIGINS"),
 		ScanFolders:    map[string]string{},
 	}
+	v.tls(&cfg)
 	for _, f := range v.list("SCAN_FOLDERS") {
 		name, path, ok := strings.Cut(f, "=")
 		if !ok || name == "" || path == "" {
@@ -219,6 +224,13 @@ func serve(ctx context.Context, cfg serverConfig, ready func(addr string)) error
 		return fmt.Errorf("listen on %s: %w (is another server running? --listen chooses another address)", cfg.listen, err)
 	}
 	defer ln.Close()
+	var plain net.Listener
+	if cfg.plain != "" {
+		if plain, err = net.Listen("tcp", cfg.plain); err != nil {
+			return fmt.Errorf("listen on %s to redirect to TLS: %w", cfg.plain, err)
+		}
+		defer plain.Close()
+	}
 	s, err := startServer(cfg)
 	if err != nil {
 		return err
@@ -231,7 +243,7 @@ func serve(ctx context.Context, cfg serverConfig, ready func(addr string)) error
 	if ready != nil {
 		ready(ln.Addr().String())
 	}
-	err = s.http.Serve(ctx, ln)
+	err = s.answer(ctx, ln, plain)
 	cfg.log.Info("stopped")
 	return err
 }
@@ -274,6 +286,18 @@ func startServer(cfg serverConfig) (*running, error) {
 		return nil, errors.Join(err, s.engine.Close(), s.store.Close())
 	}
 	return s, nil
+}
+
+// answer serves ln, and beside it plain, when there is one, until ctx ends or one of
+// the two fails.
+func (s *running) answer(ctx context.Context, ln, plain net.Listener) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.http.Serve(ctx, ln) })
+	if plain != nil {
+		_, port, _ := net.SplitHostPort(ln.Addr().String())
+		g.Go(func() error { return s.http.ServeRedirect(ctx, plain, port) })
+	}
+	return g.Wait()
 }
 
 func (s *running) close() error { return errors.Join(s.engine.Close(), s.store.Close()) }
