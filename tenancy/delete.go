@@ -286,26 +286,63 @@ func (c *cleaner) sweep(ctx context.Context, kb uint64) error {
 	})
 }
 
-// sweepBatch is how many records one commit of the cleaner deletes, and sweepPause
-// how long it rests between two, so that neighbours' commits do not queue behind it.
-const (
-	sweepBatch = 2000
-	sweepPause = 5 * time.Millisecond
-)
-
-// empty deletes a dead namespace in paced batches.
+// empty deletes a dead namespace in paced batches, from the first key to the last,
+// and then looks from the start whether there is none left. It begins at the first
+// key again after a kill: what is gone is passed over once.
 func (c *cleaner) empty(ctx context.Context, ns keyspace.Namespace) error {
+	p := pace{batch: sweepFirst}
+	var after []byte
 	for {
-		n, err := c.store.db.Sweep(ctx, ns, sweepBatch)
-		if err != nil || n == 0 {
+		start := time.Now()
+		last, n, err := c.store.db.Sweep(ctx, ns, after, p.batch)
+		if err != nil || n == 0 && after == nil {
 			return err
+		}
+		if after = last; n == 0 {
+			after = nil
+			continue
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(sweepPause):
+		case <-time.After(p.next(time.Since(start))):
 		}
 	}
+}
+
+// The pace of the cleaner. A batch waits in the same queue as everybody's commits, so
+// how long one takes says how busy the disk and the committer are. At rest 10,000
+// records go in a second: what others feel is less the batches than the memtables they
+// fill, so the same work in a third of the time costs a neighbour's slowest writes more.
+const (
+	sweepFirst = 100                   // records of the first batch
+	sweepLeast = 50                    // a batch costs a sync however small it is
+	sweepMost  = 400                   // under a millisecond of the committer, which others wait for
+	sweepAim   = 4 * time.Millisecond  // what a batch may take
+	sweepRest  = 9                     // times as long as a batch took the cleaner rests: a tenth of the disk at the most
+	sweepPause = 40 * time.Millisecond // and so long at the least
+	sweepLimit = time.Second           // and so long at the most
+)
+
+// pace is how much the cleaner takes next.
+type pace struct{ batch int }
+
+// next says how long to rest after a batch that took so long, and makes the next one
+// larger when there is room and half as large when there is none.
+func (p *pace) next(took time.Duration) (rest time.Duration) {
+	if took > 2*sweepAim {
+		p.batch = max(sweepLeast, p.batch/2)
+	} else if took < sweepAim {
+		p.batch = min(sweepMost, p.batch+p.batch/4)
+	}
+	return min(sweepLimit, max(sweepPause, sweepRest*took))
+}
+
+// Unswept returns how many deleted knowledge bases still have records on the disk: at
+// most 500 are counted.
+func (s *Store) Unswept(ctx context.Context) (int, error) {
+	dead, err := s.cleaner.tombstones(ctx, kindKBGone)
+	return len(dead), err
 }
 
 // endJobsOf takes the jobs of a dead knowledge base off the list.

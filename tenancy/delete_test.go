@@ -263,3 +263,72 @@ func TestDeleteKB_RightsEndWithIt(t *testing.T) {
 		require.Contains(t, listed, "main", name)
 	}
 }
+
+// The cleaner takes less and rests longer when its batches take long, and never runs
+// faster than it may at rest.
+func TestPace(t *testing.T) {
+	p := pace{batch: sweepFirst}
+	for range 20 {
+		require.Equal(t, sweepPause, p.next(time.Millisecond))
+	}
+	require.Equal(t, sweepMost, p.batch)
+	perSecond := float64(sweepMost) / (sweepPause + time.Millisecond).Seconds()
+	require.LessOrEqual(t, perSecond, 10_000.0)
+	for took, want := range map[time.Duration]time.Duration{
+		sweepAim: sweepPause, 10 * time.Millisecond: 90 * time.Millisecond, time.Minute: sweepLimit,
+	} {
+		require.Equal(t, want, p.next(took), took)
+	}
+	for range 20 {
+		p.next(20 * time.Millisecond)
+	}
+	require.Equal(t, sweepLeast, p.batch, "a busy disk gets the smallest batches, but it gets them")
+	p.next(sweepAim + 1)
+	require.Equal(t, sweepLeast, p.batch, "what is neither fast nor slow changes nothing")
+}
+
+// A knowledge base with more records than many batches is swept whole after a kill in
+// the middle, and its counter with it, whatever else is written meanwhile.
+func TestCleaner_GoesOnInTheMiddle(t *testing.T) {
+	dir := t.TempDir()
+	s, c := open(t, Options{Dir: dir, holdCleaner: true})
+	found(t, s, "acme/main", "acme/side")
+	ctx, root := ctxOf(t), admin(t, s)
+	space, side := enter(t, s, root, "acme/main", PermDocumentCreate), enter(t, s, root, "acme/side", PermDocumentCreate)
+	const records = 2500
+	require.NoError(t, space.Commit(ctx, func(tx *Tx) error {
+		for i := range records {
+			if err := tx.Set(byte('A'+i%3), fmt.Appendf(nil, "%04d", i), make([]byte, i%50)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	require.NoError(t, s.DeleteKB(ctx, root, "acme", "main"))
+	dead := dataOf(space.kb)
+	last, n, err := s.db.Sweep(ctx, dead, nil, 700)
+	require.NoError(t, err)
+	require.Equal(t, 700, n)
+	put(t, side, "k", "v")
+	_, n, err = s.db.Sweep(ctx, dead, last, 500)
+	require.NoError(t, err)
+	require.Equal(t, 500, n)
+	dying, err := s.Unswept(ctx)
+	require.NoError(t, err)
+	require.Equal(t, 1, dying)
+	rest, _ := left(t, s, space.kb)
+	require.EqualValues(t, records-1200, rest, "the counter goes with the records")
+	require.NoError(t, s.db.Verify(ctx, dead))
+	require.NoError(t, s.Close())
+
+	s, err = Open(Options{Dir: dir, Now: c.now})
+	require.NoError(t, err)
+	defer s.Close()
+	swept(t, s)
+	rest, banned := left(t, s, space.kb)
+	require.Zero(t, rest)
+	require.True(t, banned)
+	dying, err = s.Unswept(ctx)
+	require.NoError(t, err)
+	require.Zero(t, dying)
+}

@@ -173,7 +173,7 @@ func TestClosed(t *testing.T) {
 	require.ErrorIs(t, db.Commit(ctx, nil), ErrClosed)
 	require.ErrorIs(t, db.View(nil), ErrClosed)
 	require.ErrorIs(t, db.Verify(ctx, edge), ErrClosed)
-	_, err = db.Sweep(ctx, edge, 1)
+	_, _, err = db.Sweep(ctx, edge, nil, 1)
 	require.ErrorIs(t, err, ErrClosed)
 }
 

@@ -184,14 +184,16 @@ func TestHistories_AgreeWithAMap(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, there, got)
 			for _, ns := range neighbours {
-				n := int64(0)
+				n, after := int64(0), []byte(nil)
 				for {
-					deleted, err := db.Sweep(ctx, ns, 3)
+					last, deleted, err := db.Sweep(ctx, ns, after, 3)
 					require.NoError(t, err)
 					require.LessOrEqual(t, deleted, 3)
+					require.LessOrEqual(t, bytes.Compare(after, last), 0)
 					if n += int64(deleted); deleted == 0 {
 						break
 					}
+					after = last
 				}
 				require.Equal(t, want.usage(ns).Records, n)
 			}

@@ -1,6 +1,7 @@
 package keyspace
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,82 +47,99 @@ func (db *DB) isBanned(ns Namespace) bool {
 	return ok
 }
 
-// Sweep deletes up to limit records of ns, of whatever kind, in one commit, and
-// returns how many went. Zero without an error means ns is empty and so is its
-// counter. The caller paces it; limits over half a closure are cut to that.
-func (db *DB) Sweep(ctx context.Context, ns Namespace, limit int) (deleted int, err error) {
+// Sweep deletes up to limit records of ns that lie behind the key after, of whatever
+// kind and in key order, in one commit. It returns the last key it deleted, which is
+// where the next Sweep goes on, and how many went. None behind nil means that ns is
+// empty, and so is its counter. Nothing may write to ns meanwhile. The caller paces
+// it; limits over half a closure are cut to that.
+//
+// What to delete, and how large it is, is looked up in a snapshot beside the committer,
+// which everybody's commits wait for: passing over what was deleted before takes as
+// long as a large namespace, and a thousand records cost 10 ms to look at one by one.
+func (db *DB) Sweep(ctx context.Context, ns Namespace, after []byte, limit int) (last []byte, deleted int, err error) {
 	limit = min(limit, maxSweep)
 	if limit < 1 {
-		return 0, nil
+		return after, 0, nil
 	}
-	err = db.Commit(ctx, func(t *Tx) error {
-		deleted = 0
-		return t.sweep(ns, limit, &deleted)
-	})
-	if err != nil {
-		return 0, err
-	}
-	return deleted, nil
-}
-
-func (t *Tx) sweep(ns Namespace, limit int, deleted *int) error {
-	if err := t.check(ns, 1, nil); err != nil {
-		return err
-	}
-	bytes := 0
-	remove := func(key []byte) error {
-		if *deleted >= limit || bytes+len(key) > MaxClosureBytes/2 {
-			return ErrStop
-		}
-		_, kind, ok := namespaceOf(key)
-		if !ok || kind == kindUsage {
-			return nil
-		}
-		before := t.own.records
-		if err := t.Delete(ns, kind, key[prefixLen:]); err != nil {
+	var keys [][]byte
+	var there, gone Usage // in the snapshot, and of that what is deleted
+	err = db.View(func(t *Tx) (err error) {
+		if err := t.check(ns, 1, nil); err != nil {
 			return err
 		}
-		if t.own.records > before { // else an earlier closure had deleted it
-			*deleted++
-			bytes += len(key)
+		if there, err = t.usage(ns); err != nil {
+			return err
 		}
-		return nil
-	}
-	for id, b := range t.merge.buckets { // written earlier in this merge
-		if id.ns != ns {
-			continue
-		}
-		for _, w := range b.byRest {
-			if w.stored == nil {
-				continue
+		size := 0
+		err = eachKey(t.base, ns, after, func(item *badger.Item) error {
+			if len(keys) >= limit || size > MaxClosureBytes/2 {
+				return ErrStop
 			}
-			if err := remove(w.key); errors.Is(err, ErrStop) {
-				return nil
-			} else if err != nil {
+			if len(keys)%ctxEvery == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if _, kind, ok := namespaceOf(item.Key()); ok && kind != kindUsage {
+				keys = append(keys, item.KeyCopy(nil))
+				size += len(item.Key())
+				gone.Records++
+				gone.Bytes += int64(len(item.Key())) + item.ValueSize()
+			}
+			return nil
+		})
+		if errors.Is(err, ErrStop) {
+			err = nil
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return after, 0, err
+	case len(keys) > 0:
+		err = db.Commit(ctx, func(t *Tx) error {
+			now, err := t.usage(ns)
+			if err != nil {
 				return err
 			}
+			for _, key := range keys {
+				id, rest := bucketID{ns, key[prefixLen-1]}, key[prefixLen:]
+				if now != there { // somebody wrote: each has to be looked at
+					err = t.Delete(ns, id.kind, rest)
+				} else if err = t.writable(ns, id.kind, rest); err == nil {
+					t.own.put(id, &write{rest: string(rest), key: key})
+				}
+				if err != nil {
+					return err
+				}
+			}
+			if now == there {
+				t.own.usage[ns] = Usage{now.Records - gone.Records, now.Bytes - gone.Bytes}
+			}
+			return nil
+		})
+		if err != nil {
+			return after, 0, err
 		}
+		return keys[len(keys)-1], len(keys), nil
+	case after == nil && there != Usage{}: // damage had left a rest in the count
+		return nil, 0, db.Commit(ctx, func(t *Tx) error {
+			t.own.usage[ns] = Usage{}
+			return nil
+		})
 	}
-	err := eachKey(t.base, ns, func(item *badger.Item) error { return remove(item.Key()) })
-	if errors.Is(err, ErrStop) {
-		return nil
-	}
-	if err != nil || *deleted > 0 {
-		return err
-	}
-	u, err := t.usage(ns)
-	if err == nil && u != (Usage{}) {
-		t.own.usage[ns] = Usage{} // damage had left a rest in the count
-	}
-	return err
+	return after, 0, nil
 }
 
-// eachKey calls f with every record of ns in Badger, the counter included.
-func eachKey(txn *badger.Txn, ns Namespace, f func(*badger.Item) error) error {
+// eachKey calls f with every record of ns in Badger behind the key after, in key order,
+// the counter included; nil is before the first.
+func eachKey(txn *badger.Txn, ns Namespace, after []byte, f func(*badger.Item) error) error {
 	prefix := appendKey(nil, ns, 0, nil)[:prefixLen-1]
+	from := prefix
+	if after != nil {
+		from = append(bytes.Clone(after), 0) // the least key behind it
+	}
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
-	for it.Seek(prefix); it.Valid(); it.Next() {
+	for it.Seek(from); it.Valid(); it.Next() {
 		if err := f(it.Item()); err != nil {
 			return err
 		}
@@ -143,7 +161,7 @@ func (db *DB) Verify(ctx context.Context, ns Namespace) error {
 			return err
 		}
 		var got Usage
-		err = eachKey(t.base, ns, func(item *badger.Item) error {
+		err = eachKey(t.base, ns, nil, func(item *badger.Item) error {
 			if got.Records%ctxEvery == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}
