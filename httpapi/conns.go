@@ -30,10 +30,11 @@ func (l *fairListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from := remoteAddr(c)
-		if !from.IsValid() || l.exempt(from) {
+		at, err := netip.ParseAddrPort(c.RemoteAddr().String())
+		if err != nil || l.exempt(plainAddr(at.Addr())) {
 			return c, nil
 		}
+		from := networkOf(plainAddr(at.Addr()))
 		if l.enter(from) {
 			return &fairConn{Conn: c, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
 		}
@@ -70,15 +71,10 @@ func (c *fairConn) Close() error {
 	return c.Conn.Close()
 }
 
-// remoteAddr is the address at the other end. Of IPv6, but for loopback, it is the
-// network of 64 bits: whoever has one such address has them all.
-func remoteAddr(c net.Conn) netip.Addr {
-	at, err := netip.ParseAddrPort(c.RemoteAddr().String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	a := plainAddr(at.Addr())
-	if a.Is6() && !a.IsLoopback() {
+// networkOf is an address itself, and of an IPv6 address its network of 64 bits:
+// whoever has one such address has them all.
+func networkOf(a netip.Addr) netip.Addr {
+	if a.Is6() {
 		if p, err := a.Prefix(64); err == nil {
 			return p.Addr()
 		}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"net/http"
 	"time"
 )
@@ -14,6 +15,7 @@ type response struct {
 	timeout time.Duration
 	status  int // 0 until the head is written
 	bytes   int64
+	copy    *bytes.Buffer // not nil: also gets what is written
 }
 
 // maxWriteBytes is what must be taken by the caller within one deadline.
@@ -41,6 +43,9 @@ func (w *response) Write(p []byte) (int, error) {
 	for {
 		piece := p[written:min(len(p), written+maxWriteBytes)]
 		w.arm()
+		if w.copy != nil {
+			w.copy.Write(piece)
+		}
 		n, err := w.ResponseWriter.Write(piece)
 		written += n
 		w.bytes += int64(n)

@@ -97,7 +97,7 @@ func (s *Server) managed(method, pattern string, p right, h callerHandler, param
 		if err := checkParams(r, params); err != nil {
 			return err
 		}
-		return h(w, r, who)
+		return s.once(w, r, x, who, func(w *response, r *http.Request) error { return h(w, r, who) })
 	}}
 }
 
@@ -155,7 +155,10 @@ func (s *Server) scoped(method, pattern string, p tenancy.Permission, params []s
 		if err := checkParams(r, params); err != nil {
 			return err
 		}
-		return h(w, r, space)
+		if !right(p).changes() {
+			return h(w, r, space)
+		}
+		return s.once(w, r, x, who, func(w *response, r *http.Request) error { return h(w, r, space) })
 	}}
 }
 

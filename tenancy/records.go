@@ -30,6 +30,8 @@ const (
 	kindMemberOf   = 'M' // user8 tenant8 -> ()
 	kindToken      = 'r' // mark1 jti -> expiry8 (unix seconds); revoked, or a CLI token seen
 	kindTokenEnd   = 'R' // expiry8 mark1 jti -> (); to forget them in time
+	kindOnce       = 'i' // hash32 -> onceRecord; a call with an Idempotency-Key
+	kindOnceEnd    = 'I' // end8 hash32 -> (); to forget it in time
 	kindJob        = 'j' // seq8 -> jobRecord
 	kindJobOf      = 'J' // kb8 seq8 -> ()
 	kindTrail      = 'l' // tenant8 seq8 -> sealed audit record

@@ -93,6 +93,7 @@ type Store struct {
 		sync.RWMutex
 		kbGone []func(SpaceID)
 	}
+	once    onceCalls
 	clerk   *clerk
 	cleaner *cleaner
 	closed  sync.Once
