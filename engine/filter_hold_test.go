@@ -340,6 +340,14 @@ func seenWithin(t testing.TB, kb *engine.KB, f *engine.Filter, text string) stri
 		put("entity "+n, e, err)
 		p, err := kb.Path(ctx, "london", n, f)
 		put("path "+n, p, err)
+		near, err := kb.Related(ctx, engine.RelatedRequest{Name: n, Filter: f, Limit: 5})
+		put("related "+n, near, err)
+		for _, step := range []engine.GraphStep{{Follow: "out"}, {Follow: "in", Hops: 2}} {
+			found, err := kb.QueryGraph(ctx, engine.GraphQuery{GraphWalk: engine.GraphWalk{Start: []string{n}, Steps: []engine.GraphStep{
+				step, {Except: &engine.GraphWalk{Start: []string{"london"}}},
+			}}, Limit: 3, Filter: f})
+			put("walk from "+n, found, err)
+		}
 	}
 	return b.String()
 }

@@ -262,7 +262,15 @@ func (v *view) look() graph.View {
 	return v.graph.Within(&graph.Part{
 		Entity: p.entities.has, Relation: v.hasRelation,
 		Degree: func(e uint32) int { return int(p.degree[e]) },
+		Weight: v.weighed,
 	})
+}
+
+// weighed is what a relation in sight weighs, and whether it points the other way
+// than in the copy.
+func (v *view) weighed(rel uint32) (weight float32, turned bool) {
+	x, w := &v.relations[rel], &v.part().weights[rel]
+	return float32(float64(w.forward+w.back) / weightUnit), (w.back > w.forward) != x.turned()
 }
 
 // order sorts relations as the graph does, by the names of source and target: in

@@ -474,17 +474,22 @@ func (r *resident) growRelations(rel uint32) {
 	}
 }
 
+// turned reports whether the edge points from the larger name to the smaller.
+func (x *residentRelation) turned() bool {
+	if x.edit != nil && x.edit.Created {
+		return !x.edit.forward
+	}
+	return x.back > x.forward
+}
+
 // orient gives the edge of a relation its weight and, when the balance has
 // turned, its direction. The edge keeps its id.
 func (r *resident) orient(rel uint32) {
 	x := &r.relations[rel]
 	src, dst := x.lo, x.hi
 	weight := float64(x.forward+x.back) / weightUnit
-	turned := x.back > x.forward
+	turned := x.turned()
 	if e := x.edit; e != nil {
-		if e.Created {
-			turned = !e.forward
-		}
 		if e.Weight != nil {
 			weight = *e.Weight
 		} else if weight == 0 {

@@ -21,7 +21,7 @@ const (
 )
 
 // Graph is the entities and relations of one knowledge base: a compact
-// adjacency of some 70 bytes a relation. Entities are known by name and by a
+// adjacency of some 80 bytes a relation. Entities are known by name and by a
 // dense number, relations by a dense number; numbers are given again after a
 // removal, and are no order of anything.
 //
@@ -56,9 +56,12 @@ type link struct{ to, rel uint32 }
 
 type edge struct {
 	src, tgt uint32 // a free edge keeps the next free number in src
-	weight   float32
-	pred     uint16
-	live     bool
+	// Its places in the lists of its ends: without them a removal would read the
+	// list of a hub, which grows with the graph.
+	outAt, inAt uint32
+	weight      float32
+	pred        uint16
+	live        bool
 }
 
 // New returns an empty graph.

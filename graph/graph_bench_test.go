@@ -32,7 +32,7 @@ func pairs(n int) [][2]string {
 func load(list [][2]string) *Graph {
 	g := New()
 	for i, p := range list {
-		g.Relate(p[0], p[1], float32(i))
+		g.Relate(p[0], p[1], float32(1+i%3))
 	}
 	return g
 }
@@ -134,7 +134,7 @@ func BenchmarkGraph_Path(b *testing.B) {
 			benchGraph(b, func(g *Graph, id uint32) {
 				q := PathQuery{Start: []string{g.Name(id)}, Limit: 1000}
 				for range steps {
-					q.Steps = append(q.Steps, Step{Both, []string{Related}})
+					q.Steps = append(q.Steps, Step{Follow: Both})
 				}
 				if _, err := g.Path(context.Background(), q); err != nil {
 					b.Fatal(err)
@@ -150,5 +150,17 @@ func BenchmarkGraph_Export(b *testing.B) {
 		if _, err := g.WriteNQuads(context.Background(), io.Discard); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func BenchmarkGraph_Rank(b *testing.B) {
+	for _, bound := range []float64{1e-4, 1e-5, 1e-6} {
+		b.Run(fmt.Sprint("bound ", bound), func(b *testing.B) {
+			benchGraph(b, func(g *Graph, id uint32) {
+				if _, err := g.Within(nil).Rank(context.Background(), RankQuery{Seeds: []uint32{id}, Bound: bound, Limit: 50}); err != nil {
+					b.Fatal(err)
+				}
+			})
+		})
 	}
 }

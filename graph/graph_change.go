@@ -54,11 +54,9 @@ func (g *Graph) SetRelation(rel, src, tgt uint32, weight float32) bool {
 		if _, taken := g.find(src, tgt, e.pred); taken {
 			return false
 		}
-		g.unlink(&g.nodes[e.src].out, rel)
-		g.unlink(&g.nodes[e.tgt].in, rel)
+		g.unjoin(rel)
 		e.src, e.tgt = src, tgt
-		g.link(&g.nodes[src].out, link{tgt, rel})
-		g.link(&g.nodes[tgt].in, link{src, rel})
+		g.join(rel)
 	}
 	e.weight = weight
 	return true
@@ -126,22 +124,38 @@ func (g *Graph) addEdge(src, tgt uint32, pred uint16) uint32 {
 		g.edges = append(g.edges, edge{})
 	}
 	g.edges[rel] = edge{src: src, tgt: tgt, pred: pred, live: true}
-	g.link(&g.nodes[src].out, link{tgt, rel})
-	g.link(&g.nodes[tgt].in, link{src, rel})
+	g.join(rel)
 	g.relations++
 	return rel
 }
 
 func (g *Graph) removeEdge(rel uint32) {
-	e := &g.edges[rel]
-	g.unlink(&g.nodes[e.src].out, rel)
-	g.unlink(&g.nodes[e.tgt].in, rel)
-	*e = edge{src: g.freeEdge}
+	g.unjoin(rel)
+	g.edges[rel] = edge{src: g.freeEdge}
 	g.freeEdge = rel
 	g.relations--
 }
 
 const linkBytes = int64(unsafe.Sizeof(link{}))
+
+// join puts a relation into the lists of its ends, unjoin takes it out of them.
+func (g *Graph) join(rel uint32) {
+	e := &g.edges[rel]
+	out, in := &g.nodes[e.src].out, &g.nodes[e.tgt].in
+	e.outAt, e.inAt = uint32(len(*out)), uint32(len(*in))
+	g.link(out, link{e.tgt, rel})
+	g.link(in, link{e.src, rel})
+}
+
+func (g *Graph) unjoin(rel uint32) {
+	e := &g.edges[rel]
+	if moved, ok := g.unlink(&g.nodes[e.src].out, e.outAt); ok {
+		g.edges[moved].outAt = e.outAt
+	}
+	if moved, ok := g.unlink(&g.nodes[e.tgt].in, e.inAt); ok {
+		g.edges[moved].inAt = e.inAt
+	}
+}
 
 func (g *Graph) link(list *[]link, l link) {
 	before := cap(*list)
@@ -149,26 +163,25 @@ func (g *Graph) link(list *[]link, l link) {
 	g.heap += linkBytes * int64(cap(*list)-before)
 }
 
-// unlink takes a relation out of a list. The last link fills the gap, and a
-// list three quarters empty moves to a smaller home.
-func (g *Graph) unlink(list *[]link, rel uint32) {
+// unlink takes the link at a place out of a list. The last link fills the gap,
+// and its relation is returned when it is another one; a list three quarters
+// empty moves to a smaller home.
+func (g *Graph) unlink(list *[]link, at uint32) (moved uint32, ok bool) {
 	l := *list
-	for i := len(l) - 1; i >= 0; i-- {
-		if l[i].rel != rel {
-			continue
-		}
-		last := len(l) - 1
-		l[i] = l[last]
-		l = l[:last]
-		before := cap(l)
-		switch {
-		case last == 0:
-			l = nil
-		case cap(l) >= 8 && last <= cap(l)/4:
-			l = append(make([]link, 0, cap(l)/2), l...)
-		}
-		*list = l
-		g.heap += linkBytes * int64(cap(l)-before)
-		return
+	last := len(l) - 1
+	if int(at) < last {
+		l[at] = l[last]
+		moved, ok = l[at].rel, true
 	}
+	l = l[:last]
+	before := cap(l)
+	switch {
+	case last == 0:
+		l = nil
+	case cap(l) >= 8 && last <= cap(l)/4:
+		l = append(make([]link, 0, cap(l)/2), l...)
+	}
+	*list = l
+	g.heap += linkBytes * int64(cap(l)-before)
+	return moved, ok
 }

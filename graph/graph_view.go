@@ -8,11 +8,15 @@ type Part struct {
 	Entity, Relation func(id uint32) bool
 	// Degree is the number of relations of an entity that count.
 	Degree func(id uint32) int
+	// Weight is what a relation weighs in the part, and whether it points the
+	// other way there than in the graph; nil is as in the graph. Path and Rank ask
+	// it, the other questions do not.
+	Weight func(rel uint32) (weight float32, turned bool)
 }
 
-// View is a graph, or a part of it, looked at: Popular, Search, KHop and
-// ShortestPath answer as a graph would that holds the part alone. Weights and the
-// way that a relation points are the graph's.
+// View is a graph, or a part of it, looked at: Popular, Search, KHop,
+// ShortestPath, Path and Rank answer as a graph would that holds the part alone;
+// but the first four go by the graph's weights and ways that a relation points.
 type View struct {
 	g    *Graph
 	part *Part // nil is all
@@ -41,6 +45,19 @@ func (g *Graph) ShortestPath(from, to uint32, maxDepth, maxVisited int) (nodes, 
 // has reports whether there is an entity with the number and it counts.
 func (v View) has(id uint32) bool {
 	return v.g.liveNode(id) && (v.part == nil || v.part.Entity(id))
+}
+
+// relation is a relation as it is in the view.
+func (v View) relation(rel uint32) (src, tgt uint32, weight float32) {
+	e := &v.g.edges[rel]
+	src, tgt, weight = e.src, e.tgt, e.weight
+	if v.part != nil && v.part.Weight != nil {
+		w, turned := v.part.Weight(rel)
+		if weight = w; turned {
+			src, tgt = tgt, src
+		}
+	}
+	return src, tgt, weight
 }
 
 func (v View) counts(rel uint32) bool { return v.part == nil || v.part.Relation(rel) }

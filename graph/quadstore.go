@@ -24,10 +24,19 @@ var ErrPredicates = errors.New("graph: too many predicates")
 // sees each relation as it is when met, and may miss or meet one that changes.
 type QuadStore struct {
 	g *Graph
-	// held says that whoever made this view has the graph's lock for as long as
-	// the view is used, so that a query sees one state and takes no lock.
-	held bool
-	met  int // candidates met by all scans of a held view, which one goroutine uses
+	// held is nil but in a store for one path query.
+	held *heldQuery
+}
+
+// heldQuery is what one goroutine's path query sees and has read. Whoever made
+// it has the graph's lock for as long as it is used, so that a query sees one
+// state and takes no lock.
+type heldQuery struct {
+	v      View
+	met    int // candidates met by all scans
+	budget int // how many may be
+	fanout int // how long a list may be that is read
+	err    error
 }
 
 var _ cayley.QuadStore = (*QuadStore)(nil)
@@ -52,13 +61,13 @@ func (r predRef) Key() any { return r }
 func (r quadRef) Key() any { return r }
 
 func (s *QuadStore) lock() {
-	if !s.held {
+	if s.held == nil {
 		s.g.mu.RLock()
 	}
 }
 
 func (s *QuadStore) unlock() {
-	if !s.held {
+	if s.held == nil {
 		s.g.mu.RUnlock()
 	}
 }
@@ -69,7 +78,7 @@ func (s *QuadStore) ValueOf(v quad.Value) cayley.Ref {
 	defer s.unlock()
 	switch v := v.(type) {
 	case quad.String:
-		if id, ok := s.g.names.find(string(v), s.g.nodes); ok {
+		if id, ok := s.g.names.find(string(v), s.g.nodes); ok && s.view().has(id) {
 			return s.g.nodeRef(id)
 		}
 	case quad.IRI:
@@ -107,10 +116,14 @@ func (s *QuadStore) Quad(r cayley.Ref) quad.Quad {
 	}
 	s.lock()
 	defer s.unlock()
-	if !s.g.joins(e) {
+	if !s.joins(e) {
 		return quad.Quad{}
 	}
-	return s.g.quad(e.rel)
+	return quad.Quad{
+		Subject:   quad.String(s.g.nodes[e.src].name),
+		Predicate: quad.IRI(s.g.preds[e.pred]),
+		Object:    quad.String(s.g.nodes[e.tgt].name),
+	}
 }
 
 // QuadDirection returns the entity or predicate at one place of a quad.
@@ -121,7 +134,7 @@ func (s *QuadStore) QuadDirection(r cayley.Ref, d quad.Direction) cayley.Ref {
 	}
 	s.lock()
 	defer s.unlock()
-	if !s.g.joins(e) {
+	if !s.joins(e) {
 		return nil
 	}
 	switch d {
@@ -158,7 +171,7 @@ func (s *QuadStore) QuadIteratorSize(_ context.Context, d quad.Direction, r cayl
 	switch r := r.(type) {
 	case nodeRef:
 		if (d == quad.Subject || d == quad.Object) && s.g.holds(r) {
-			return cayley.Size{Size: int64(len(s.g.links(r.id, d))), Exact: true}, nil
+			return s.listSize(r.id, d), nil
 		}
 	case predRef:
 		if d == quad.Predicate {
@@ -196,7 +209,7 @@ func (s *QuadStore) Close() error { return nil }
 // cayley.ErrQuadExists or cayley.ErrQuadNotExist in a cayley.DeltaError.
 // Deleting leaves the entities, as relations may come again.
 func (s *QuadStore) ApplyDeltas(in []cayley.Delta, o cayley.IgnoreOpts) error {
-	if s.held {
+	if s.held != nil {
 		return errors.New("graph: a view for reading does not write")
 	}
 	s.g.mu.Lock()
@@ -302,28 +315,42 @@ func (g *Graph) nodeRef(id uint32) nodeRef { return nodeRef{id, g.nodes[id].gen}
 
 func (g *Graph) holds(r nodeRef) bool { return g.liveNode(r.id) && g.nodes[r.id].gen == r.gen }
 
-func (g *Graph) quadRef(rel uint32) quadRef {
-	e := &g.edges[rel]
-	return quadRef{rel, e.src, e.tgt, e.pred}
+// view is what is in sight: everything, or the part that a path query sees.
+func (s *QuadStore) view() View {
+	if s.held != nil {
+		return s.held.v
+	}
+	return View{g: s.g}
 }
 
-// joins says whether a relation is still the one a reference was made of.
-func (g *Graph) joins(r quadRef) bool { return g.liveEdge(r.rel) && g.quadRef(r.rel) == r }
-
-func (g *Graph) quad(rel uint32) quad.Quad {
-	e := &g.edges[rel]
-	return quad.Quad{
-		Subject:   quad.String(g.nodes[e.src].name),
-		Predicate: quad.IRI(g.preds[e.pred]),
-		Object:    quad.String(g.nodes[e.tgt].name),
-	}
+// quadRef is a relation that is there as it is in sight.
+func (s *QuadStore) quadRef(rel uint32) quadRef {
+	src, tgt, _ := s.view().relation(rel)
+	return quadRef{rel, src, tgt, s.g.edges[rel].pred}
 }
 
-func (g *Graph) links(id uint32, d quad.Direction) []link {
-	if d == quad.Subject {
-		return g.nodes[id].out
+// joins says whether a relation is in sight and still the one a reference was
+// made of.
+func (s *QuadStore) joins(r quadRef) bool {
+	return s.g.liveEdge(r.rel) && s.view().counts(r.rel) && s.quadRef(r.rel) == r
+}
+
+// lists are those that the links of an entity at one place of a quad are in. In
+// a part a relation may point the other way, so it is in either.
+func (s *QuadStore) lists(id uint32, d quad.Direction) [2][]link {
+	n := &s.g.nodes[id]
+	switch {
+	case s.view().part != nil:
+		return [2][]link{n.out, n.in}
+	case d == quad.Subject:
+		return [2][]link{n.out}
 	}
-	return g.nodes[id].in
+	return [2][]link{n.in}
+}
+
+func (s *QuadStore) listSize(id uint32, d quad.Direction) cayley.Size {
+	l := s.lists(id, d)
+	return cayley.Size{Size: int64(len(l[0]) + len(l[1])), Exact: s.view().part == nil}
 }
 
 // predicate finds a predicate by reading them all: there are few.

@@ -58,14 +58,14 @@ func (h *quadShape) Stats(context.Context) (cayley.IteratorCosts, error) {
 	switch h.kind {
 	case linksOf:
 		if g.holds(h.node) {
-			c.Size.Size = int64(len(g.links(h.node.id, h.dir)))
+			c.Size = h.s.listSize(h.node.id, h.dir)
 		}
 	case quadsOf:
-		c.Size = cayley.Size{Size: int64(g.relations), Exact: len(g.preds) == 1}
+		c.Size = cayley.Size{Size: int64(g.relations), Exact: len(g.preds) == 1 && h.s.view().part == nil}
 	case allQuads:
-		c.Size.Size = int64(g.relations)
+		c.Size = cayley.Size{Size: int64(g.relations), Exact: h.s.view().part == nil}
 	case allNodes:
-		c.Size.Size = int64(g.entities)
+		c.Size = cayley.Size{Size: int64(g.entities), Exact: h.s.view().part == nil}
 	}
 	return c, nil
 }
@@ -76,10 +76,11 @@ func (h *quadShape) Iterate() cayley.Scanner {
 	if h.kind == linksOf {
 		h.s.lock()
 		if h.s.g.holds(h.node) {
-			c.list = h.s.g.links(h.node.id, h.dir)
+			c.lists = h.s.lists(h.node.id, h.dir)
+			c.err = h.s.tooWide(h.node.id, len(c.lists[0])+len(c.lists[1]))
 		}
-		if !h.s.held {
-			c.list = append([]link(nil), c.list...)
+		if h.s.held == nil {
+			c.lists[0] = append([]link(nil), c.lists[0]...) // the other is empty
 		}
 		h.s.unlock()
 	}
@@ -88,12 +89,12 @@ func (h *quadShape) Iterate() cayley.Scanner {
 
 // quadScan is one pass over a shape, or a test of membership in it.
 type quadScan struct {
-	h    *quadShape
-	list []link
-	next int
-	met  int
-	cur  cayley.Ref
-	err  error
+	h     *quadShape
+	lists [2][]link
+	next  int
+	met   int
+	cur   cayley.Ref
+	err   error
 }
 
 // cancelEvery is how many candidates are met between two looks at the context.
@@ -104,13 +105,35 @@ const cancelEvery = 256
 // cancelled counts a candidate, and now and then asks the context.
 func (c *quadScan) cancelled(ctx context.Context) bool {
 	n := &c.met
-	if c.h.s.held {
-		n = &c.h.s.met
+	if h := c.h.s.held; h != nil {
+		n = &h.met
+		if h.met >= h.budget && h.err == nil {
+			h.err = pathWork("read more than %d relations", h.budget)
+		}
+		if c.err = h.err; c.err != nil {
+			return true
+		}
 	}
 	if *n++; *n%cancelEvery == 0 {
 		c.err = ctx.Err()
 	}
 	return c.err != nil
+}
+
+// tooWide refuses an entity with more relations than a path query follows.
+func (s *QuadStore) tooWide(id uint32, links int) error {
+	if s.held == nil || links <= s.held.fanout {
+		return nil
+	}
+	if v := s.held.v; v.part != nil {
+		if links = v.degree(id); links <= s.held.fanout {
+			return nil
+		}
+	}
+	if s.held.err == nil {
+		s.held.err = pathWork("come to %q, which has %d relations; at most %d are followed", s.g.nodes[id].name, links, s.held.fanout)
+	}
+	return s.held.err
 }
 
 func (c *quadScan) String() string                   { return c.h.String() }
@@ -135,23 +158,30 @@ func (c *quadScan) Next(ctx context.Context) bool {
 		i := c.next
 		switch c.h.kind {
 		case linksOf:
-			if i >= len(c.list) {
+			first := len(c.lists[0])
+			switch {
+			case i < first:
+				c.cur = c.linkAt(g, c.lists[0][i])
+			case i-first < len(c.lists[1]):
+				if l := c.lists[1][i-first]; l.to != c.h.node.id { // else the first list had it
+					c.cur = c.linkAt(g, l)
+				}
+			default:
 				return false
 			}
-			c.cur = c.linkAt(g, c.list[i])
 		case allNodes:
 			if i >= len(g.nodes) {
 				return false
 			}
-			if g.nodes[i].next == inUse {
+			if c.h.s.view().has(uint32(i)) {
 				c.cur = g.nodeRef(uint32(i))
 			}
 		default:
 			if i >= len(g.edges) {
 				return false
 			}
-			if g.edges[i].live && (c.h.kind == allQuads || g.edges[i].pred == uint16(c.h.pred)) {
-				c.cur = g.quadRef(uint32(i))
+			if g.edges[i].live && (c.h.kind == allQuads || g.edges[i].pred == uint16(c.h.pred)) && c.h.s.view().counts(uint32(i)) {
+				c.cur = c.h.s.quadRef(uint32(i))
 			}
 		}
 		if c.cur != nil {
@@ -163,10 +193,10 @@ func (c *quadScan) Next(ctx context.Context) bool {
 
 // linkAt is the quad of a link, or nil if the relation is no longer that one.
 func (c *quadScan) linkAt(g *Graph, l link) cayley.Ref {
-	if !g.holds(c.h.node) || !g.liveEdge(l.rel) {
+	if !g.holds(c.h.node) || !g.liveEdge(l.rel) || !c.h.s.view().counts(l.rel) {
 		return nil
 	}
-	r := g.quadRef(l.rel)
+	r := c.h.s.quadRef(l.rel)
 	at, other := r.src, r.tgt
 	if c.h.dir == quad.Object {
 		at, other = r.tgt, r.src
@@ -185,9 +215,9 @@ func (c *quadScan) Contains(_ context.Context, v cayley.Ref) bool {
 	ok := false
 	switch v := v.(type) {
 	case nodeRef:
-		ok = c.h.kind == allNodes && g.holds(v)
+		ok = c.h.kind == allNodes && g.holds(v) && c.h.s.view().has(v.id)
 	case quadRef:
-		if !g.joins(v) {
+		if !c.h.s.joins(v) {
 			return false
 		}
 		switch c.h.kind {

@@ -5,7 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
+	"math"
 	"math/rand/v2"
 	"os/exec"
 	"slices"
@@ -27,6 +27,11 @@ func randomQuad(r *rand.Rand, names int) quad.Quad {
 		Predicate: quad.IRI([]string{Related, "p1", "p2"}[r.IntN(3)]),
 		Object:    quad.String(fmt.Sprint("n", r.IntN(names))),
 	}
+}
+
+// heldStore is a store as a path query has it, without its limits.
+func heldStore(v View) *QuadStore {
+	return &QuadStore{g: v.g, held: &heldQuery{v: v, budget: math.MaxInt, fanout: math.MaxInt}}
 }
 
 func run(t *testing.T, qs cayley.QuadStore, p *path.Path) []string {
@@ -107,7 +112,7 @@ func TestQuadStore_AgreesWithMemstore(t *testing.T) {
 		st, err := mine.Stats(context.Background(), true)
 		require.NoError(t, err)
 		require.Equal(t, int64(len(want)), st.Quads.Size)
-		held := &QuadStore{g: g, held: true}
+		held := heldStore(g.Within(nil))
 		for n := range 20 {
 			v := quad.String(fmt.Sprint("n", n))
 			if mine.ValueOf(v) == nil || ref.ValueOf(v) == nil {
@@ -161,7 +166,7 @@ func TestQuadStore_Refuses(t *testing.T) {
 		})
 	}
 	require.NoError(t, s.ApplyDeltas([]cayley.Delta{add(q), del(q), add(q)}, cayley.IgnoreOpts{}))
-	require.Equal(t, q, s.Quad(func() cayley.Ref { id, _ := g.FindRelation(0, 1); return g.quadRef(id) }()))
+	require.Equal(t, q, s.Quad(func() cayley.Ref { id, _ := g.FindRelation(0, 1); return g.QuadStore().quadRef(id) }()))
 }
 
 // A reference that outlives what it stood for stands for nothing, even when the
@@ -170,7 +175,7 @@ func TestQuadStore_OldReferencesMiss(t *testing.T) {
 	g := New()
 	s := g.QuadStore()
 	rel := g.Relate("a", "b", 1)
-	node, edge := s.ValueOf(quad.String("a")), g.quadRef(rel)
+	node, edge := s.ValueOf(quad.String("a")), g.QuadStore().quadRef(rel)
 	it := s.QuadIterator(quad.Subject, node)
 	require.NotNil(t, node)
 	g.RemoveEntity(node.(nodeRef).id)
@@ -186,93 +191,6 @@ func TestQuadStore_OldReferencesMiss(t *testing.T) {
 // staleFor is a reference like r but with other ends.
 func (g *Graph) staleFor(r quadRef) quadRef { r.tgt++; return r }
 
-func TestPath(t *testing.T) {
-	g := New()
-	g.Relate("a", "b", 1)
-	g.Relate("b", "c", 1)
-	g.Relate("d", "b", 1)
-	require.NoError(t, g.QuadStore().ApplyDeltas([]cayley.Delta{{
-		Quad:   quad.Quad{Subject: quad.String("c"), Predicate: quad.IRI("likes"), Object: quad.String("a")},
-		Action: cayley.Add,
-	}}, cayley.IgnoreOpts{}))
-	for _, c := range []struct {
-		name  string
-		start string
-		steps []Step
-		limit int
-		want  string
-		cut   bool
-	}{
-		{"one step out", "a", []Step{{Out, nil}}, 9, "b", false},
-		{"one step in", "b", []Step{{In, nil}}, 9, "a d", false},
-		{"both ways", "b", []Step{{Both, nil}}, 9, "a c d", false},
-		{"cut at the limit", "b", []Step{{Both, nil}}, 2, "a c", true},
-		{"a predicate", "c", []Step{{Both, []string{"likes"}}}, 9, "a", false},
-		{"an unknown predicate", "c", []Step{{Both, []string{"hates"}}}, 9, "", false},
-		{"three steps", "d", []Step{{Out, nil}, {Out, nil}, {Out, []string{"likes"}}}, 9, "a", false},
-		{"an unknown start", "nobody", []Step{{Out, nil}}, 9, "", false},
-		{"a predicate is no start", Related, []Step{{In, nil}}, 9, "", false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			r, err := g.Path(context.Background(), PathQuery{Start: []string{c.start}, Steps: c.steps, Limit: c.limit})
-			require.NoError(t, err)
-			require.Equal(t, c.want, strings.Join(r.Names, " "))
-			require.Equal(t, c.cut, r.Truncated)
-		})
-	}
-	one := []Step{{Out, nil}}
-	for _, c := range []struct {
-		name string
-		q    PathQuery
-	}{
-		{"no start", PathQuery{Steps: one, Limit: 1}},
-		{"too many starts", PathQuery{Start: make([]string, MaxPathStarts+1), Steps: one, Limit: 1}},
-		{"no steps", PathQuery{Start: []string{"a"}, Limit: 1}},
-		{"too many steps", PathQuery{Start: []string{"a"}, Steps: make([]Step, MaxPathSteps+1), Limit: 1}},
-		{"no direction", PathQuery{Start: []string{"a"}, Steps: make([]Step, 1), Limit: 1}},
-		{"no limit", PathQuery{Start: []string{"a"}, Steps: one}},
-		{"too high a limit", PathQuery{Start: []string{"a"}, Steps: one, Limit: MaxPathResults + 1}},
-		{"too many predicates", PathQuery{Start: []string{"a"}, Steps: []Step{{Out, make([]string, maxStepPredicates+1)}}, Limit: 1}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			_, err := g.Path(context.Background(), c.q)
-			require.ErrorIs(t, err, ErrPath)
-		})
-	}
-}
-
-// A query that is cancelled, before it starts or in its middle, is an error and
-// never a short answer.
-func TestPath_CancelledIsNoAnswer(t *testing.T) {
-	g := New()
-	for i := range 3000 {
-		g.Relate("hub", fmt.Sprint("n", i), 1)
-		g.Relate(fmt.Sprint("n", i), "other hub", 1)
-	}
-	q := PathQuery{Start: []string{"hub"}, Steps: []Step{{Both, nil}, {Both, nil}}, Limit: 10}
-	_, err := g.Path(context.Background(), q)
-	require.NoError(t, err)
-	_, err = g.path(&endsAfter{Context: context.Background(), left: 5}, q)
-	require.ErrorIs(t, err, context.Canceled)
-	gone, cancel := context.WithCancel(context.Background())
-	cancel()
-	_, err = g.Path(gone, q)
-	require.ErrorIs(t, err, context.Canceled)
-}
-
-// endsAfter is a context that ends when it has been asked a number of times.
-type endsAfter struct {
-	context.Context
-	left int
-}
-
-func (c *endsAfter) Err() error {
-	if c.left--; c.left < 0 {
-		return context.Canceled
-	}
-	return nil
-}
-
 // Path queries through the store run beside a writer: a matter for the race
 // detector, iterators over everything included.
 func TestQuadStore_ReadersBesideAWriter(t *testing.T) {
@@ -287,7 +205,7 @@ func TestQuadStore_ReadersBesideAWriter(t *testing.T) {
 				for _, p := range pathShapes(s, quad.String(v)) {
 					_ = p.Iterate(context.Background()).EachValue(s, func(quad.Value) {})
 				}
-				_, _ = g.Path(context.Background(), PathQuery{Start: []string{v}, Steps: []Step{{Both, nil}, {Out, nil}}, Limit: 10})
+				_, _ = g.Path(context.Background(), PathQuery{Start: []string{v}, Steps: []Step{{Follow: Both}, {Follow: Out}}, Limit: 10})
 				if i%30 == 0 {
 					_ = path.StartPath(s).Out().Unique().Iterate(context.Background()).EachValue(s, func(quad.Value) {})
 					_, _ = g.WriteNQuads(context.Background(), io.Discard)
@@ -366,55 +284,5 @@ func TestCayleyBringsLittle(t *testing.T) {
 	for _, m := range modules {
 		ok := m == "alcove" || m == "github.com/cayleygraph/cayley" || m == "github.com/cayleygraph/quad" || strings.HasPrefix(m, "golang.org/x/")
 		require.True(t, ok, "package graph links %s", m)
-	}
-}
-
-// Path gives what following the relations of plain maps gives, for any start,
-// known or not, and any steps.
-func TestPath_AgreesWithMaps(t *testing.T) {
-	for seed := range uint64(10) {
-		r := rand.New(rand.NewPCG(seed, 11))
-		g := New()
-		quads := map[quad.Quad]bool{}
-		for range 20 + 20*seed {
-			q := randomQuad(r, 25)
-			quads[q] = true
-			require.NoError(t, g.QuadStore().ApplyDeltas([]cayley.Delta{{Quad: q, Action: cayley.Add}}, cayley.IgnoreOpts{IgnoreDup: true}))
-		}
-		for range 100 {
-			q := PathQuery{Limit: 1 + r.IntN(30)}
-			at := map[string]bool{}
-			for range 1 + r.IntN(3) {
-				name := fmt.Sprint("n", r.IntN(30))
-				q.Start = append(q.Start, name)
-				at[name] = true
-			}
-			for range 1 + r.IntN(MaxPathSteps) {
-				s := Step{Direction: []Direction{Out, In, Both}[r.IntN(3)]}
-				for range r.IntN(3) {
-					s.Predicates = append(s.Predicates, []string{Related, "p1", "p2", "none"}[r.IntN(4)])
-				}
-				q.Steps = append(q.Steps, s)
-				next := map[string]bool{}
-				for x := range quads {
-					if len(s.Predicates) > 0 && !slices.Contains(s.Predicates, string(x.Predicate.(quad.IRI))) {
-						continue
-					}
-					a, b := string(x.Subject.(quad.String)), string(x.Object.(quad.String))
-					if at[a] && s.Direction != In {
-						next[b] = true
-					}
-					if at[b] && s.Direction != Out {
-						next[a] = true
-					}
-				}
-				at = next
-			}
-			want := slices.Sorted(maps.Keys(at))
-			got, err := g.Path(context.Background(), q)
-			require.NoError(t, err)
-			require.Equal(t, len(want) > q.Limit, got.Truncated)
-			require.Equal(t, want[:min(len(want), q.Limit)], got.Names[:len(got.Names):len(got.Names)], "%+v", q)
-		}
 	}
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -262,7 +263,9 @@ func TestDoor_ReadingChangesNothing(t *testing.T) {
 	dump, usage := state()
 	queries := map[string]string{
 		pathGraph: "?label=Ada&max_depth=1", pathGraph + "/labels": "?q=ada", pathGraph + "/entity": "?name=Ada", pathGraph + "/path": "?from=Ada&to=Babbage",
+		pathGraph + "/related": "?name=Ada",
 	}
+	bodies := map[string]string{pathGraph + "/query": `{"start":["Ada"],"steps":[{"follow":"both"}]}`}
 	everything := h.key("acme", nil, every...)
 	for _, line := range h.server.routeTable() {
 		if line.right.changes() || !strings.Contains(line.pattern, ":kb") {
@@ -272,7 +275,7 @@ func TestDoor_ReadingChangesNothing(t *testing.T) {
 		for _, credential := range []string{everything, h.admin, h.key("acme", nil, tenancy.Permission(line.right))} {
 			body := ""
 			if line.method == post {
-				body = `{"query":"Who wrote to Babbage?"}`
+				body = cmp.Or(bodies[line.pattern], `{"query":"Who wrote to Babbage?"}`)
 			}
 			w := h.as(credential, line.method, path, body)
 			require.Equal(t, 200, w.Code, "%s %s: %s", line.method, path, w.Body)
@@ -431,6 +434,8 @@ GET {kb}/graph/labels: kb:access
 GET {kb}/graph/labels/popular: kb:access
 GET {kb}/graph/entity: kb:access
 GET {kb}/graph/path: kb:access
+POST {kb}/graph/query: kb:access
+GET {kb}/graph/related: kb:access
 GET {kb}/graph/duplicates: kb:access
 POST {kb}/graph/entity: document:update
 PUT {kb}/graph/entity: document:update

@@ -35,7 +35,7 @@ func TestFilter_OnTheWire(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{at("", "label=*"), at("", "label=ada"), at("/labels", "q=a"), at("/labels/popular", "limit=9"), at("/entity", "name=ada"), at("/path", "from=ada&to=babbage")} {
+	for _, path := range []string{at("", "label=*"), at("", "label=ada"), at("/labels", "q=a"), at("/labels/popular", "limit=9"), at("/entity", "name=ada"), at("/path", "from=ada&to=babbage"), at("/related", "name=babbage")} {
 		w := h.as(h.admin, get, path+"&filter="+url.QueryEscape(filter), "")
 		require.Equal(t, 200, w.Code, path)
 		require.Contains(t, w.Body.String(), "Ada", path)
@@ -43,10 +43,19 @@ func TestFilter_OnTheWire(t *testing.T) {
 			require.NotContains(t, w.Body.String(), word, path)
 		}
 	}
-	for _, path := range []string{at("", "label=zuse"), at("/entity", "name=zuse"), at("/path", "from=ada&to=zuse")} {
+	for _, path := range []string{at("", "label=zuse"), at("/entity", "name=zuse"), at("/path", "from=ada&to=zuse"), at("/related", "name=zuse")} {
 		require.Equal(t, 200, h.as(h.admin, get, path, "").Code)
 		refused(t, h.as(h.admin, get, path+"&filter="+url.QueryEscape(filter), ""), 404, "NOT_FOUND")
 	}
+
+	walk := func(filter string) string {
+		w := h.as(h.admin, post, acmeMain+"/graph/query", `{"start":["Babbage"],"steps":[{"follow":"both","hops":2}]`+filter+`}`)
+		require.Equal(t, 200, w.Code, w.Body.String())
+		return w.Body.String()
+	}
+	require.Contains(t, walk(""), "Zuse")
+	require.Contains(t, walk(`,"filter":`+filter), "Ada")
+	require.NotContains(t, walk(`,"filter":`+filter), "Zuse")
 
 	for wrong, field := range map[string]string{
 		`{}`:                                     "filter",

@@ -94,3 +94,37 @@ func (s *Server) graphPath(w http.ResponseWriter, r *http.Request, kb *engine.Re
 	}
 	return bare(w, p)
 }
+
+// graphQuery is a POST because a path query does not fit a query string; it
+// changes nothing.
+func (s *Server) graphQuery(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	var q engine.GraphQuery
+	if err := s.decodeSmall(r, &q); err != nil {
+		return err
+	}
+	found, err := kb.QueryGraph(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	return bare(w, found)
+}
+
+func (s *Server) graphRelated(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	name, err := textParam(r, "name")
+	if err != nil {
+		return err
+	}
+	limit, err := intParam(r, "limit")
+	if err != nil {
+		return err
+	}
+	f, err := filterParam(r)
+	if err != nil {
+		return err
+	}
+	related, err := kb.Related(r.Context(), engine.RelatedRequest{Name: name, Limit: limit, Filter: f})
+	if err != nil {
+		return err
+	}
+	return bare(w, related)
+}

@@ -2,9 +2,12 @@ package httpapi
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"alcove/engine"
 )
 
 // The graph changed over the wire, in LightRAG's shapes.
@@ -85,4 +88,75 @@ func TestGraph_Import(t *testing.T) {
 	refused(t, h.as(h.admin, get, acmeMain+"/graph/entity?name=Alice", ""), 404, "NOT_FOUND")
 	require.Equal(t, "chunks", refused(t, h.as(h.admin, post, acmeMain+"/graph/import", `{}`), 400, "INVALID_REQUEST").Details["field"])
 	require.Equal(t, "entities[0].name", refused(t, h.as(h.admin, post, acmeMain+"/graph/import", `{"entities":[{"name":"x"}]}`), 400, "INVALID_REQUEST").Details["field"])
+}
+
+func TestGraph_QueryAndRelated(t *testing.T) {
+	h := newHouse(t, Options{})
+	at := acmeMain + "/graph"
+	for _, r := range []string{"Ada|Babbage", "Babbage|Engine", "Engine|London"} {
+		a, b, _ := strings.Cut(r, "|")
+		for _, n := range []string{a, b} {
+			h.as(h.admin, post, at+"/entity", `{"entity_name":"`+n+`"}`)
+		}
+		h.ok(201, post, at+"/relation", `{"source_entity":"`+a+`","target_entity":"`+b+`"}`)
+	}
+	found := h.ok(200, post, at+"/query", `{"start":["ada"],"steps":[{"follow":"out","hops":3},{"except":{"start":["Engine"]}}],"limit":1}`)
+	require.Equal(t, map[string]any{"entities": []any{map[string]any{"label": "Babbage", "degree": 2.0}}, "is_truncated": true}, found)
+	near := h.ok(200, get, at+"/related?name=London&limit=2", "")
+	require.Equal(t, "London", near["entity"])
+	require.Equal(t, "Engine", near["related"].([]any)[0].(map[string]any)["label"])
+	for body, field := range map[string]string{
+		`{}`: "steps",
+		`{"start":["a"],"steps":[{"walk":"out"}]}`:                                          "steps[0].walk",
+		`{"start":["a"],"steps":[{"follow":"out","limit":3}]}`:                              "steps[0].limit",
+		`{"start":["a"],"steps":[{"and":{"start":["b"],"steps":[{"follow":"sideways"}]}}]}`: "steps[0].and.steps[0].follow",
+		`{"start":["a"],"steps":[{"follow":"out"}],"limit":-1}`:                             "limit",
+		`{"start":"a","steps":[]}`:                                                          "start",
+	} {
+		require.Equal(t, field, refused(t, h.as(h.admin, post, at+"/query", body), 400, "INVALID_REQUEST").Details["field"], body)
+	}
+	refused(t, h.as(h.admin, get, at+"/related?name=Nobody", ""), 404, "NOT_FOUND")
+	require.Equal(t, "name", refused(t, h.as(h.admin, get, at+"/related", ""), 400, "INVALID_REQUEST").Details["field"])
+	require.Equal(t, "limit", refused(t, h.as(h.admin, get, at+"/related?name=Ada&limit=1001", ""), 400, "INVALID_REQUEST").Details["field"])
+}
+
+// Whatever is sent, a path query is answered or refused by a field of it, and what
+// it was answered is within its limit.
+func FuzzGraphQuery(f *testing.F) {
+	for _, s := range []string{
+		`{"start":["ada"],"steps":[{"follow":"out","hops":3}],"limit":2}`,
+		`{"start":["ada","b"],"steps":[{"follow":"both"},{"and":{"start":["Engine"],"steps":[{"follow":"in"}]}}]}`,
+		`{"start":["ada"],"steps":[{"or":{"start":["x"]}},{"except":{"start":["ada"]}},{"follow":"in"}],"filter":{"tags":"a"}}`,
+		`{"start":[""],"steps":[{}]}`, `{"steps":[{"and":{"steps":[{"and":{}}]}}]}`, `{"start":["a"],"steps":[{"follow":"out","hops":-1}]}`, `{"limit":1e9}`,
+	} {
+		f.Add([]byte(s))
+	}
+	h := newHouse(f, Options{})
+	for _, r := range []string{"ada|b", "b|Engine", "Engine|ada", "Engine|x"} {
+		a, b, _ := strings.Cut(r, "|")
+		for _, n := range []string{a, b} {
+			h.as(h.admin, post, acmeMain+"/graph/entity", `{"entity_name":"`+n+`"}`)
+		}
+		h.as(h.admin, post, acmeMain+"/graph/relation", `{"source_entity":"`+a+`","target_entity":"`+b+`"}`)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if len(body) == 0 {
+			return // the house then sends no type
+		}
+		w := h.as(h.admin, post, acmeMain+"/graph/query", string(body))
+		if w.Code != 200 {
+			require.Contains(t, []int{400, 413}, w.Code, w.Body.String())
+			require.NotEmpty(t, refused(t, w, w.Code, codeOf(t, w)).Details["field"], w.Body.String())
+			return
+		}
+		var q engine.GraphQuery
+		var found engine.GraphFound
+		require.NoError(t, json.Unmarshal(body, &q))
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &found))
+		require.NotEmpty(t, q.Start)
+		if q.Limit > 0 {
+			require.LessOrEqual(t, len(found.Entities), q.Limit)
+		}
+		require.LessOrEqual(t, len(found.Entities), 4)
+	})
 }

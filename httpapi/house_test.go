@@ -22,15 +22,15 @@ import (
 // main and other) and beta (main), with scripted models.
 type house struct {
 	*enginetest.Env
-	t      *testing.T
+	t      testing.TB
 	server *Server
 	log    *safeBuffer
 	admin  string // a system admin's token
 }
 
-func newHouse(t *testing.T, o Options) *house { return newHouseWith(t, o, engine.Options{}) }
+func newHouse(t testing.TB, o Options) *house { return newHouseWith(t, o, engine.Options{}) }
 
-func newHouseWith(t *testing.T, o Options, e engine.Options) *house {
+func newHouseWith(t testing.TB, o Options, e engine.Options) *house {
 	t.Helper()
 	env := enginetest.New(t, e)
 	for _, kb := range [][2]string{{"acme", "main"}, {"acme", "other"}, {"beta", "main"}} {
@@ -90,7 +90,7 @@ func (h *house) ok(status int, method, path, body string) map[string]any {
 }
 
 // data is what a successful answer holds, out of its envelope if it has one.
-func data(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
+func data(t testing.TB, w *httptest.ResponseRecorder) map[string]any {
 	t.Helper()
 	require.Less(t, w.Code, 300, w.Body.String())
 	var body map[string]any
@@ -104,7 +104,7 @@ func data(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
 const acmeMain = "/api/v1/tenants/acme/knowledge-bases/main"
 
 // form is a multipart body of name, value pairs; "file:NAME" is a file.
-func form(t *testing.T, pairs ...string) (body *bytes.Buffer, contentType string) {
+func form(t testing.TB, pairs ...string) (body *bytes.Buffer, contentType string) {
 	t.Helper()
 	body = new(bytes.Buffer)
 	m := multipart.NewWriter(body)

@@ -89,6 +89,8 @@ func (s *Server) routeTable() []route {
 		s.reads(get, pathGraph+"/labels/popular", tenancy.PermKBAccess, s.popularLabels, "limit", "filter"),
 		s.reads(get, pathGraph+"/entity", tenancy.PermKBAccess, s.graphEntity, "name", "filter"),
 		s.reads(get, pathGraph+"/path", tenancy.PermKBAccess, s.graphPath, "from", "to", "filter"),
+		s.reads(post, pathGraph+"/query", tenancy.PermKBAccess, s.graphQuery),
+		s.reads(get, pathGraph+"/related", tenancy.PermKBAccess, s.graphRelated, "name", "limit", "filter"),
 		s.reads(get, pathGraph+"/duplicates", tenancy.PermKBAccess, s.duplicates, "limit"),
 
 		s.writes(post, pathGraph+"/entity", tenancy.PermDocumentUpdate, s.createEntity),

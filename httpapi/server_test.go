@@ -84,7 +84,7 @@ func withExchange(r *http.Request, x *exchange) *http.Request {
 }
 
 // refused checks that an answer is an error in the envelope and returns it.
-func refused(t *testing.T, w *httptest.ResponseRecorder, status int, code string) errorBody {
+func refused(t testing.TB, w *httptest.ResponseRecorder, status int, code string) errorBody {
 	t.Helper()
 	var body errorBody
 	require.Equal(t, status, w.Code, w.Body.String())
