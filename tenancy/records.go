@@ -36,6 +36,10 @@ const (
 	kindJobOf      = 'J' // kb8 seq8 -> ()
 	kindTrail      = 'l' // tenant8 seq8 -> sealed audit record
 	kindTrailHead  = 'h' // tenant8 -> audit.Head; tenant 0 is the server's own chain
+	kindTrailBase  = 'b' // tenant8 -> audit.Head of the last record that retention has cut
+	kindTrailEntry = 'e' // entry8 -> audit.Leaf, the log of all chains
+	kindTrailLog   = 'E' // one of logSize, logCut, logMoving
+	kindTrailSign  = 'c' // size8 -> signed checkpoint of the log
 )
 
 // The sequences. Numbers are never given out twice, not even after a deletion.

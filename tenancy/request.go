@@ -1,17 +1,41 @@
 package tenancy
 
-import "context"
+import (
+	"context"
+	"sync/atomic"
+)
 
-type requestIDKey struct{}
+type requestKey struct{}
 
-// WithRequestID returns a context that carries the id of the request being
-// served; audit records made under it name it. The id must already be well formed.
-func WithRequestID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestIDKey{}, id)
+// request is what is known of the request under which something is done.
+type request struct {
+	id       string
+	from     string // the caller's network address
+	recorded atomic.Bool
 }
 
+// WithRequest returns a context that carries the id of the request being served and the
+// network address it came from; audit records made under it name both. The id must
+// already be well formed. from may be empty.
+func WithRequest(ctx context.Context, id, from string) context.Context {
+	return context.WithValue(ctx, requestKey{}, &request{id: id, from: from})
+}
+
+// WithRequestID is WithRequest without an address.
+func WithRequestID(ctx context.Context, id string) context.Context { return WithRequest(ctx, id, "") }
+
 // RequestID returns the request id ctx carries, or "".
-func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
+func RequestID(ctx context.Context) string { return requestOf(ctx).id }
+
+// Recorded reports whether an audit record was appended under ctx. A record whose
+// transaction was refused counts too: the call then failed.
+func Recorded(ctx context.Context) bool { return requestOf(ctx).recorded.Load() }
+
+var noRequest request
+
+func requestOf(ctx context.Context) *request {
+	if r, ok := ctx.Value(requestKey{}).(*request); ok {
+		return r
+	}
+	return &noRequest
 }

@@ -18,6 +18,7 @@ import (
 const (
 	defaultMaxKBsPerTenant = 50 // ADR 007's MAX_KB_PER_TENANT
 	defaultMaxTenants      = 10_000
+	maxRetentionDays       = 36_500
 	// hardMaxKBsPerTenant bounds what a quota can allow: a tenant's knowledge bases
 	// are all buried before its deletion is answered.
 	hardMaxKBsPerTenant = 10_000
@@ -34,6 +35,14 @@ type Options struct {
 	Now             func() time.Time
 	MaxKBsPerTenant int // what a new tenant's quota says; 50
 	MaxTenants      int // 10,000
+
+	// AuditOff records nothing but that nothing is recorded (ENABLE_AUDIT_LOGGING=false).
+	AuditOff bool
+	// AuditRetentionDays is how many whole days of the audit log are kept; 0 keeps all.
+	AuditRetentionDays int
+	// CheckpointFile is where signed checkpoints of the audit log are appended, to be
+	// kept off the machine. Empty: audit.checkpoints in Dir.
+	CheckpointFile string
 
 	holdCleaner bool // tests look at a store whose dead are not yet swept
 }
@@ -67,6 +76,8 @@ func (o Options) validate() error {
 		return badField("TokenTTL", fmt.Sprintf("must be from 1s to %s", maxTokenTTL))
 	case o.MaxKBsPerTenant < 1 || o.MaxKBsPerTenant > hardMaxKBsPerTenant:
 		return badField("MaxKBsPerTenant", fmt.Sprintf("must be from 1 to %d", hardMaxKBsPerTenant))
+	case o.AuditRetentionDays < 0 || o.AuditRetentionDays > maxRetentionDays:
+		return badField("AuditRetentionDays", fmt.Sprintf("must be from 0 to %d", maxRetentionDays))
 	case o.MaxTenants < 1:
 		return badField("MaxTenants", "must be at least 1")
 	}
@@ -95,6 +106,7 @@ type Store struct {
 	}
 	once    onceCalls
 	clerk   *clerk
+	notary  *notary
 	cleaner *cleaner
 	closed  sync.Once
 }
@@ -145,8 +157,21 @@ func (s *Store) start() error {
 	if s.auditKey, _, err = secretFile(s.opt.Dir, auditKeyFile); err != nil {
 		return err
 	}
+	sign, _, err := secretFile(s.opt.Dir, auditSignFile)
+	if err != nil {
+		return err
+	}
+	if s.notary, err = newNotary(s, sign); err != nil {
+		return err
+	}
+	if err := s.migrateTrail(context.Background()); err != nil {
+		return fmt.Errorf("enter old records in the audit log: %w", err)
+	}
 	if err := s.db.View(s.cat.load); err != nil {
 		return fmt.Errorf("open the catalogue: %w", err)
+	}
+	if err := s.notary.start(context.Background()); err != nil {
+		return err
 	}
 	s.clerk = startClerk(s)
 	s.cleaner = startCleaner(s)
@@ -160,6 +185,7 @@ func (s *Store) Close() error {
 	s.closed.Do(func() {
 		s.cleaner.stop()
 		s.clerk.stop()
+		s.notary.stop()
 		err = s.db.Close()
 	})
 	return err

@@ -2,7 +2,6 @@ package tenancy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -26,13 +25,24 @@ type event struct {
 	resourceType string
 	resourceID   string
 	details      map[string]string
+	outcome      string    // "" is success
 	at           time.Time // zero is now
 	requestID    string    // "" is the context's
+	from         string    // the same
 }
 
 // append seals e onto a chain inside the transaction of the change it tells of: there
-// is no change without its record and no record without its change.
+// is no change without its record and no record without its change. It also enters the
+// record in the log of all chains, whose tree grows by two hashes on average; the work
+// does not depend on how long the chain or the log is.
 func (s *Store) append(ctx context.Context, tx *keyspace.Tx, chain uint64, e event) error {
+	r := requestOf(ctx)
+	if r != &noRequest {
+		r.recorded.Store(true)
+	}
+	if s.opt.AuditOff && e.action != actionAuditOff {
+		return nil
+	}
 	head, err := trailHead(tx, chain)
 	if err != nil {
 		return err
@@ -41,12 +51,25 @@ func (s *Store) append(ctx context.Context, tx *keyspace.Tx, chain uint64, e eve
 		e.at = s.now()
 	}
 	if e.requestID == "" {
-		e.requestID = RequestID(ctx)
+		e.requestID = r.id
+	}
+	if e.from == "" {
+		e.from = r.from
+	}
+	if e.from != "" {
+		details := map[string]string{"ip_address": e.from}
+		for k, v := range e.details {
+			details[k] = v
+		}
+		e.details = details
+	}
+	if e.outcome == "" {
+		e.outcome = outcomeSuccess
 	}
 	c := audit.NewChain(s.auditKey, chain, head)
 	seq, sealed := c.Seal(audit.Record{
 		Time: e.at, Actor: e.actor, Action: e.action, ResourceType: e.resourceType, ResourceID: e.resourceID,
-		Details: e.details, RequestID: e.requestID, Outcome: outcomeSuccess,
+		Details: e.details, RequestID: e.requestID, Outcome: e.outcome,
 	})
 	if err := tx.Set(keyspace.System, kindTrail, u64s(chain, seq), sealed); err != nil {
 		return fmt.Errorf("audit record: %w", err)
@@ -54,11 +77,64 @@ func (s *Store) append(ctx context.Context, tx *keyspace.Tx, chain uint64, e eve
 	if err := tx.Set(keyspace.System, kindTrailHead, u64(chain), c.Head().Encode()); err != nil {
 		return fmt.Errorf("audit head: %w", err)
 	}
+	return s.enterLog(tx, chain, seq, sealed)
+}
+
+// enterLog makes a sealed record the next entry of the log of all chains.
+func (s *Store) enterLog(tx *keyspace.Tx, chain, seq uint64, sealed []byte) error {
+	size, err := trailSize(tx)
+	if err != nil {
+		return err
+	}
+	leaf, err := audit.Grow(size, chain, seq, sealed, leaves(tx))
+	if err != nil {
+		return fmt.Errorf("%w: %v", ErrDamaged, err)
+	}
+	if err := tx.Set(keyspace.System, kindTrailEntry, u64(size), leaf.Encode()); err != nil {
+		return fmt.Errorf("audit entry: %w", err)
+	}
+	if err := tx.Set(keyspace.System, kindTrailLog, []byte(logSize), u64(size+1)); err != nil {
+		return fmt.Errorf("audit log size: %w", err)
+	}
+	s.notary.grown(size + 1)
 	return nil
 }
 
+// The records of kindTrailLog.
+const (
+	logSize   = "size"   // -> u64, how many entries the log has, those that were cut among them
+	logCut    = "cut"    // -> the signed cut, absent if there was none
+	logMoving = "moving" // -> where the entering of records older than the log stands
+)
+
+// trailSize is how many entries the log has.
+func trailSize(tx *keyspace.Tx) (uint64, error) {
+	n, err := number(tx, kindTrailLog, []byte(logSize))
+	if err != nil {
+		return 0, fmt.Errorf("audit log size: %w", err)
+	}
+	return n, nil
+}
+
+// leaves reads entries of the log in tx.
+func leaves(tx *keyspace.Tx) audit.Leaves {
+	return func(n uint64) (audit.Leaf, error) {
+		b, err := tx.Get(keyspace.System, kindTrailEntry, u64(n))
+		if err != nil {
+			return audit.Leaf{}, err
+		}
+		return audit.DecodeLeaf(n, b)
+	}
+}
+
+// trailHead is where a chain stands; the zero Head if it is empty.
 func trailHead(tx *keyspace.Tx, chain uint64) (audit.Head, error) {
-	b, err := tx.Get(keyspace.System, kindTrailHead, u64(chain))
+	return readHead(tx, kindTrailHead, chain)
+}
+
+// readHead reads a head of a chain, kindTrailHead or kindTrailBase; an absent one is zero.
+func readHead(tx *keyspace.Tx, kind byte, chain uint64) (audit.Head, error) {
+	b, err := tx.Get(keyspace.System, kind, u64(chain))
 	if isNotFound(err) {
 		return audit.Head{}, nil
 	}
@@ -72,137 +148,77 @@ func trailHead(tx *keyspace.Tx, chain uint64) (audit.Head, error) {
 	return h, nil
 }
 
-// trailPage is how many audit records one read transaction walks.
-const trailPage = 4096
-
-// verifyTrail walks a chain from its beginning to its head. A record that is not what
-// was written is an *audit.BreakError; records counts the good ones before it.
-func (s *Store) verifyTrail(ctx context.Context, chain uint64) (records int64, err error) {
-	c := audit.NewChain(s.auditKey, chain, audit.Head{})
-	var head audit.Head
-	for more := true; more; {
-		// The head and the page come from one snapshot: a record being appended now
-		// is in both or in neither.
-		err := s.view(ctx, func(tx *keyspace.Tx) error {
+// migrateTrail enters records in the log that were written before there was one, chain
+// by chain. It runs before anything else is recorded, and goes on after a kill.
+func (s *Store) migrateTrail(ctx context.Context) error {
+	due := false
+	err := s.view(ctx, func(tx *keyspace.Tx) error {
+		size, err := trailSize(tx)
+		if err != nil {
+			return err
+		}
+		if size > 0 {
+			_, err := tx.Get(keyspace.System, kindTrailLog, []byte(logMoving))
+			due = err == nil
+			if isNotFound(err) {
+				err = nil
+			}
+			return err
+		}
+		return tx.Scan(keyspace.System, kindTrail, keyspace.Scan{Limit: 1, KeysOnly: true}, func([]byte, []byte) error {
+			due = true
+			return nil
+		})
+	})
+	if err != nil || !due {
+		return err
+	}
+	for {
+		more := false
+		err := s.db.Commit(ctx, func(tx *keyspace.Tx) error {
 			var err error
-			if head, err = trailHead(tx, chain); err != nil {
-				return err
-			}
-			n := 0
-			scan := keyspace.Scan{Prefix: u64(chain), Limit: trailPage}
-			if at := c.Head().Seq; at > 0 {
-				scan.After = u64s(chain, at)
-			}
-			err = tx.Scan(keyspace.System, kindTrail, scan, func(_, value []byte) error {
-				n++
-				_, err := c.Check(value)
-				return err
-			})
-			more = n == trailPage
+			more, err = s.migrateSome(tx)
 			return err
 		})
-		if err != nil {
-			return int64(c.Head().Seq), err
-		}
-	}
-	return int64(c.Head().Seq), c.End(head)
-}
-
-// clerk writes down acts that have no change of their own to go with: what a system
-// admin reads. They wait in a bounded queue and go to the store many at once. When
-// the queue is full the reader waits; nothing is dropped but on a store that can no
-// longer be written, and that is logged.
-type clerk struct {
-	store *Store
-	notes chan note
-	quit  chan struct{}
-	done  chan struct{}
-}
-
-type note struct {
-	chain uint64
-	event event
-}
-
-const (
-	clerkQueue = 1024
-	clerkBatch = 256
-)
-
-// errClerkGone says that the store is closing.
-var errClerkGone = fmt.Errorf("record an act: %w", ErrClosed)
-
-func startClerk(s *Store) *clerk {
-	c := &clerk{store: s, notes: make(chan note, clerkQueue), quit: make(chan struct{}), done: make(chan struct{})}
-	go c.run()
-	return c
-}
-
-// stop writes what is queued and returns when it is done.
-func (c *clerk) stop() {
-	close(c.quit)
-	<-c.done
-}
-
-// note queues e, waiting for room until ctx is over.
-func (c *clerk) note(ctx context.Context, chain uint64, e event) error {
-	e.at, e.requestID = c.store.now(), RequestID(ctx)
-	select {
-	case <-c.quit:
-		return errClerkGone
-	default:
-	}
-	select {
-	case c.notes <- note{chain, e}:
-		return nil
-	case <-c.quit:
-		return errClerkGone
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (c *clerk) run() {
-	defer close(c.done)
-	for {
-		select {
-		case n := <-c.notes:
-			c.write(n)
-		case <-c.quit:
-			for {
-				select {
-				case n := <-c.notes:
-					c.write(n)
-				default:
-					return
-				}
-			}
+		if err != nil || !more {
+			return err
 		}
 	}
 }
 
-// write commits first and whatever else waits, up to a batch.
-func (c *clerk) write(first note) {
-	batch := []note{first}
-gather:
-	for len(batch) < clerkBatch {
-		select {
-		case n := <-c.notes:
-			batch = append(batch, n)
-		default:
-			break gather
-		}
+// migrateBatch is how many records one commit of a migration enters: three writes each.
+const migrateBatch = 2000
+
+func (s *Store) migrateSome(tx *keyspace.Tx) (more bool, err error) {
+	at, err := tx.Get(keyspace.System, kindTrailLog, []byte(logMoving))
+	if err != nil && !isNotFound(err) {
+		return false, err
 	}
-	ctx := context.Background() // the acts were allowed: their callers' deadlines do not matter here
-	err := c.store.db.Commit(ctx, func(tx *keyspace.Tx) error {
-		for _, n := range batch {
-			if err := c.store.append(ctx, tx, n.chain, n.event); err != nil {
-				return err
-			}
+	scan := keyspace.Scan{Limit: migrateBatch}
+	if len(at) > 0 {
+		scan.After = at
+	}
+	type old struct {
+		rest, sealed []byte
+	}
+	var batch []old
+	err = tx.Scan(keyspace.System, kindTrail, scan, func(rest, value []byte) error {
+		if len(rest) != 16 {
+			return fmt.Errorf("%w: audit key of %d bytes", ErrDamaged, len(rest))
 		}
+		batch = append(batch, old{append([]byte(nil), rest...), append([]byte(nil), value...)})
 		return nil
 	})
-	if err != nil && !errors.Is(err, ErrClosed) {
-		c.store.log.Error("acts could not be recorded", "count", len(batch), "err", err)
+	if err != nil {
+		return false, err
 	}
+	for _, o := range batch {
+		if err := s.enterLog(tx, beU64(o.rest[:8]), beU64(o.rest[8:]), o.sealed); err != nil {
+			return false, err
+		}
+	}
+	if len(batch) < migrateBatch {
+		return false, tx.Delete(keyspace.System, kindTrailLog, []byte(logMoving))
+	}
+	return true, tx.Set(keyspace.System, kindTrailLog, []byte(logMoving), batch[len(batch)-1].rest)
 }

@@ -17,13 +17,18 @@ var ErrBroken = errors.New("the audit chain is broken")
 // BreakError names the first record of a chain that is not what was written. It
 // unwraps to ErrBroken.
 type BreakError struct {
-	Seq    uint64 // the sequence number at which the walk stopped
+	Chain  uint64
+	Seq    uint64 // the sequence number at which the walk stopped; 0 where no record but the log itself is wrong
+	Entry  uint64 // the log's entry at which a walk over all chains stopped; 0 is the first
 	Reason string
 }
 
 // Error says where the chain breaks and why.
 func (e *BreakError) Error() string {
-	return fmt.Sprintf("the audit chain is broken at record %d: %s", e.Seq, e.Reason)
+	if e.Seq == 0 {
+		return fmt.Sprintf("the audit log is broken at entry %d: %s", e.Entry, e.Reason)
+	}
+	return fmt.Sprintf("audit chain %d is broken at record %d (entry %d of the log): %s", e.Chain, e.Seq, e.Entry, e.Reason)
 }
 
 // Unwrap returns ErrBroken.
@@ -82,19 +87,19 @@ func (c *Chain) Seal(r Record) (seq uint64, sealed []byte) {
 func (c *Chain) Check(sealed []byte) (Record, error) {
 	next := c.head.Seq + 1
 	if len(sealed) < sha256.Size {
-		return Record{}, &BreakError{next, "too short"}
+		return Record{}, &BreakError{Chain: c.id, Seq: next, Reason: "too short"}
 	}
 	body, got := sealed[:len(sealed)-sha256.Size], MAC(sealed[len(sealed)-sha256.Size:])
 	r, err := Decode(body)
 	if err != nil {
-		return Record{}, &BreakError{next, err.Error()}
+		return Record{}, &BreakError{Chain: c.id, Seq: next, Reason: err.Error()}
 	}
 	if r.Seq != next {
-		return Record{}, &BreakError{next, fmt.Sprintf("record %d stands in its place", r.Seq)}
+		return Record{}, &BreakError{Chain: c.id, Seq: next, Reason: fmt.Sprintf("record %d stands in its place", r.Seq)}
 	}
 	want := c.mac(next, body)
 	if !hmac.Equal(want[:], got[:]) {
-		return Record{}, &BreakError{next, "its MAC does not match"}
+		return Record{}, &BreakError{Chain: c.id, Seq: next, Reason: "its MAC does not match"}
 	}
 	c.head = Head{Seq: next, MAC: want}
 	return r, nil
@@ -104,10 +109,10 @@ func (c *Chain) Check(sealed []byte) (Record, error) {
 // tail that was cut off shows here.
 func (c *Chain) End(head Head) error {
 	if c.head.Seq < head.Seq {
-		return &BreakError{c.head.Seq + 1, fmt.Sprintf("missing; the chain's head is record %d", head.Seq)}
+		return &BreakError{Chain: c.id, Seq: c.head.Seq + 1, Reason: fmt.Sprintf("missing; the chain's head is record %d", head.Seq)}
 	}
 	if c.head != head {
-		return &BreakError{head.Seq + 1, "written after the chain's head"}
+		return &BreakError{Chain: c.id, Seq: head.Seq + 1, Reason: "written after the chain's head"}
 	}
 	return nil
 }
@@ -123,4 +128,15 @@ func (c *Chain) mac(seq uint64, body []byte) MAC {
 	m.Write(fixed)
 	m.Write(body)
 	return MAC(m.Sum(nil))
+}
+
+// Unsealed reads a stored form without checking its MAC, and returns the record and
+// where its chain stood behind it. Only for records whose chain is checked elsewhere.
+func Unsealed(sealed []byte) (Record, Head, error) {
+	if len(sealed) < sha256.Size {
+		return Record{}, Head{}, fmt.Errorf("%w: too short", ErrMalformed)
+	}
+	end := len(sealed) - sha256.Size
+	r, err := Decode(sealed[:end])
+	return r, Head{Seq: r.Seq, MAC: MAC(sealed[end:])}, err
 }
