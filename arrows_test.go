@@ -40,6 +40,8 @@ var oneRoom = map[string]string{
 	"github.com/cayleygraph":              "graph",
 	"github.com/viterin/vek":              "index",
 	"github.com/julienschmidt/httprouter": "httpapi",
+	"github.com/prometheus":               "httpapi",
+	"golang.org/x/mod":                    "tenancy/audit",
 	"github.com/tiktoken-go/tokenizer":    "engine",
 	"github.com/ollama/ollama":            "engine/ollama",
 	"github.com/sashabaranov/go-openai":   "engine/openai",

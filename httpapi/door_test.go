@@ -399,6 +399,8 @@ GET /api/v1/tenants: system:admin
 GET {t}: any caller
 PUT {t}: tenant:manage
 DELETE {t}: system:admin
+GET {t}/audit: tenant:manage
+GET /api/v1/admin/audit/checkpoint: system:admin
 POST {t}/api-keys: tenant:manage
 GET {t}/api-keys: tenant:manage
 DELETE {t}/api-keys/:key: tenant:manage

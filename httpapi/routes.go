@@ -49,6 +49,9 @@ func (s *Server) routeTable() []route {
 		s.managed(put, pathTenant, owner, s.updateTenant),
 		s.managed(del, pathTenant, admin, s.deleteTenant),
 
+		s.managed(get, pathTenant+"/audit", owner, s.listAudit, "from", "to", "action", "cursor", "limit"),
+		s.managed(get, v1+"/admin/audit/checkpoint", admin, s.auditCheckpoint),
+
 		s.managed(post, pathKeys, owner, s.createKey),
 		s.managed(get, pathKeys, owner, s.listKeys, "cursor", "limit"),
 		s.managed(del, pathKeys+"/:key", owner, s.deleteKey),

@@ -16,11 +16,11 @@
 // The catalogue of tenants (tenant.go), knowledge bases (kb.go) and keys lives in the
 // system namespace, laid out in records.go; catalogue.go keeps what every request asks
 // for in memory. Each change and its audit record (trail.go, package audit) are one
-// transaction. A knowledge base dies in a fixed order, in delete.go; check.go verifies
+// transaction; what changes nothing is recorded by clerk.go, notary.go signs the log and
+// retain.go cuts it. A knowledge base dies in a fixed order, in delete.go; check.go verifies
 // that everything adds up. Secrets are made and judged in secret.go.
 //
 // What belongs here and is not here yet: accounts and members (a credential beside
 // tokens and keys: auth.go), several verify keys named by kid (verifyToken), quotas
-// beyond the number of knowledge bases (Quota), rate limits, retention and signed
-// checkpoints of the audit chains.
+// beyond the number of knowledge bases (Quota), rate limits.
 package tenancy

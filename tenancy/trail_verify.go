@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -303,4 +304,18 @@ func (t *trailVerifier) extras(last map[uint64]audit.Head, size uint64) error {
 func (s *Store) verifyTrails(ctx context.Context, outside []audit.Mark) (AuditReport, error) {
 	v := trailVerifier{db: s.db, key: s.auditKey, verifierKey: s.notary.signer.VerifierKey(), outside: outside}
 	return v.run(ctx)
+}
+
+// AuditBroken reports whether err, of VerifyAudit or VerifyAuditExport, says that the
+// log is not what was written, and not that it could not be looked at.
+func AuditBroken(err error) bool {
+	return errors.Is(err, audit.ErrBroken) || errors.Is(err, audit.ErrSignature)
+}
+
+// ExportReport says what VerifyAuditExport found to be good.
+type ExportReport = audit.ExportReport
+
+// VerifyAuditExport is audit.VerifyExport.
+func VerifyAuditExport(r io.Reader, verifierKey string) (ExportReport, error) {
+	return audit.VerifyExport(r, verifierKey)
 }

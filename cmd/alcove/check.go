@@ -30,6 +30,7 @@ dumps mean equal content, however it came about.`,
 			}
 			log := v.logger()
 			o := v.store(log)
+			o.AuditRetentionDays = 0 // looking cuts nothing
 			v.checkSecret()
 			if err := v.err(); err != nil {
 				return err

@@ -156,6 +156,10 @@ func (v *values) store(log *slog.Logger) tenancy.Options {
 		TokenSecret:     []byte(v.str("TOKEN_SECRET")),
 		TokenTTL:        time.Duration(v.number("TOKEN_EXPIRE_HOURS", 1, 24*366)) * time.Hour,
 		MaxKBsPerTenant: int(v.number("MAX_KB_PER_TENANT", 1, 100_000)),
+
+		AuditOff:           !v.on("ENABLE_AUDIT_LOGGING"),
+		AuditRetentionDays: int(v.number("AUDIT_LOG_RETENTION_DAYS", 0, 36_500)),
+		CheckpointFile:     v.str("AUDIT_CHECKPOINT_FILE"),
 	}
 }
 
@@ -273,6 +277,9 @@ func startServer(cfg serverConfig) (*running, error) {
 			return nil, errors.Join(fmt.Errorf("rotate the token secret: %w", err), s.store.Close())
 		}
 		cfg.log.Info("token secret rotated: every token made so far is void")
+	}
+	if err := s.store.NoteStart(context.Background(), version()); err != nil {
+		return nil, errors.Join(err, s.store.Close())
 	}
 	o := cfg.engine
 	o.Store = s.store

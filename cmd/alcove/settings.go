@@ -47,6 +47,9 @@ var settings = []setting{
 	{name: "LOG_FORMAT", def: "json", help: "json or text"},
 	{name: "TOKEN_SECRET", secret: true, help: "signs tokens; at least 32 bytes. Empty: made at the first start and kept in DATA_DIR"},
 	{name: "TOKEN_EXPIRE_HOURS", def: "24", help: "longest life of a token"},
+	{name: "ENABLE_AUDIT_LOGGING", def: "true", help: "true, or false: nothing is recorded but that nothing is"},
+	{name: "AUDIT_LOG_RETENTION_DAYS", def: "90", help: "whole days of the audit log that are kept; 0: all"},
+	{name: "AUDIT_CHECKPOINT_FILE", help: "file that signed checkpoints of the audit log are appended to, best on another disk; empty: audit.checkpoints in DATA_DIR"},
 	{name: "MAX_KB_PER_TENANT", def: "50", help: "knowledge bases of a new tenant"},
 	{name: "MAX_CACHED_INSTANCES", def: "100", help: "knowledge bases in memory at once"},
 	{name: "CACHE_MEMORY_BYTES", def: "0", help: "bytes of knowledge bases in memory; 0: a quarter of the machine's or the container's memory"},
@@ -93,12 +96,15 @@ var settings = []setting{
 // foreign are variables of ADR 007 and LightRAG that mean nothing here. Each
 // that is set is named once at start, so that nobody waits for its effect.
 var foreign = []struct{ prefix, why string }{
-	{"GUEST_TOKEN_EXPIRE_HOURS", "there are no guest tokens"},
+	{"GUEST_", "there are no guest tokens"},
 	{"TENANT_CONFIG_SYNC_INTERVAL", "one process: a change of a tenant is in force at once"},
 	{"LIGHTRAG_KV_STORAGE", "the store is embedded"},
 	{"LIGHTRAG_VECTOR_STORAGE", "the store is embedded"},
 	{"LIGHTRAG_GRAPH_STORAGE", "the store is embedded"},
 	{"LIGHTRAG_DOC_STATUS_STORAGE", "the store is embedded"},
+	{"TENANT_SERVICE_STORAGE", "the store is embedded"},
+	{"REDIS_", "there is no Redis: limits and caches live in the process"},
+	{"POSTGRES_", "there is no PostgreSQL"},
 	{"PG_", "there is no PostgreSQL"},
 	{"TENANT_DB_", "there is no PostgreSQL"},
 }
