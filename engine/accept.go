@@ -144,7 +144,11 @@ func (k *KB) tryAccept(ctx context.Context, ins []*incoming, trackPrefix string,
 		defer sp.abandon()
 	}
 	track := newTrack(trackPrefix, k.eng.now())
-	err := k.eng.change(ctx, k.space, func(c *change) error { return k.take(c, ins, track, decide, sp) })
+	want, err := k.eng.wanted(ctx, k.space)
+	if err != nil {
+		return nil, err
+	}
+	err = k.eng.change(ctx, k.space, func(c *change) error { return k.take(c, ins, track, decide, sp, want) })
 	if err != nil {
 		return nil, err
 	}
@@ -183,11 +187,11 @@ func decideAll(tx *tenancy.Tx, ins []*incoming, decide decision) error {
 }
 
 // take is the transaction that accepts a call.
-func (k *KB) take(c *change, ins []*incoming, track string, decide decision, sp *spool) error {
+func (k *KB) take(c *change, ins []*incoming, track string, decide decision, sp *spool, want Embedder) error {
 	if err := decideAll(c.tx, ins, decide); err != nil {
 		return err
 	}
-	if err := c.pin(k.eng.o.Embedder.Model()); err != nil {
+	if err := c.pin(k.eng.embedderFor(&c.st, want).Model()); err != nil {
 		return err
 	}
 	first := make(map[docKey]*documentRecord, len(ins))

@@ -109,16 +109,25 @@ func (m *memory) forget(id tenancy.SpaceID) {
 	}
 }
 
-// modelNames are the names of the models that have a say in an answer.
-func (e *Engine) modelNames() []string {
-	out := []string{e.o.Embedder.Model(), e.o.Answerer.Model(), "", ""}
-	if e.o.Chatter != nil {
-		out[2] = e.o.Chatter.Model()
+// models are the names of the models that have a say in an answer.
+func (a *asking) models() []string {
+	set := a.p.set
+	out := []string{a.p.embed.Model(), set.answerer(a.r.eng.o.Answerer).Model(), "", ""}
+	if set.chat != nil {
+		out[2] = set.chat.Model()
 	}
-	if e.o.Reranker != nil {
-		out[3] = e.o.Reranker.Model()
+	if set.rerank != nil {
+		out[3] = set.rerank.Model()
 	}
 	return out
+}
+
+// memory is the server's, or none where the knowledge base wants none.
+func (a *asking) memory() *memory {
+	if !*a.p.set.EnableLLMCache {
+		return nil
+	}
+	return a.r.eng.memory
 }
 
 // answerKey is the key of the answer to a query at a generation of its knowledge
@@ -133,21 +142,21 @@ func (a *asking) answerKey(gen uint64) memoryKey {
 		Generation uint64
 		Query      Query
 		Models     []string
-		Prompts    promptSet
-	}{gen, q, a.r.eng.modelNames(), a.p.prompts})
+		Settings   tenancy.Config // temperature, thresholds, prompts
+	}{gen, q, a.models(), a.p.set.Config})
 }
 
 // remembers reports whether the answer may come from memory or go there: a model
 // writes it, from retrieval. A caller that wants to see the stages of the work
 // gets the work.
 func (a *asking) remembers() bool {
-	return a.r.eng.o.Chatter != nil && a.p.mode != ModeBypass && !a.p.OnlyNeedContext && !a.p.OnlyNeedPrompt && !a.p.IncludeProgress
+	return a.p.set.chat != nil && a.p.mode != ModeBypass && !a.p.OnlyNeedContext && !a.p.OnlyNeedPrompt && !a.p.IncludeProgress
 }
 
 // recalled returns the answer that was given to the same query while the
 // documents were what they are now.
 func (a *asking) recalled(ctx context.Context) (*Answer, error) {
-	if a.r.eng.memory == nil || !a.remembers() {
+	if a.memory() == nil || !a.remembers() {
 		return nil, nil
 	}
 	var st kbState
@@ -158,7 +167,7 @@ func (a *asking) recalled(ctx context.Context) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, ok := a.r.eng.memory.get(a.answerKey(st.Generation))
+	b, ok := a.memory().get(a.answerKey(st.Generation))
 	if !ok {
 		return nil, nil
 	}
@@ -172,12 +181,12 @@ func (a *asking) recalled(ctx context.Context) (*Answer, error) {
 
 // keep remembers a whole answer that nothing was missing for.
 func (a *asking) keep(ans *Answer) {
-	if a.r.eng.memory == nil || !a.remembers() || ans.Degraded || ans.Metadata.RerankFailed {
+	if a.memory() == nil || !a.remembers() || ans.Degraded || ans.Metadata.RerankFailed {
 		return
 	}
 	b, err := json.Marshal(ans)
 	if err != nil { // floats that are not finite: the answer itself will not be encoded either
 		return
 	}
-	a.r.eng.memory.put(a.answerKey(a.c.gen), b)
+	a.memory().put(a.answerKey(a.c.gen), b)
 }

@@ -77,7 +77,7 @@ func (a *asking) rerankedBy() string {
 	if !a.p.rerank || a.rerankFailed || a.p.mode == ModeBypass {
 		return ""
 	}
-	return a.r.eng.o.Reranker.Model()
+	return a.p.set.rerank.Model()
 }
 
 func orEmpty[T any](l []T) []T {
@@ -110,18 +110,21 @@ type asking struct {
 }
 
 func (r *Reader) begin(ctx context.Context, q Query, emit func(Event) error) (*asking, error) {
+	set, err := r.eng.settings(ctx, r.space)
+	if err != nil {
+		return nil, err
+	}
+	set.fill(&q)
 	p, err := q.plan()
 	if err != nil {
 		return nil, err
 	}
-	if r.eng.o.Chatter != nil {
-		c, err := r.space.Config(ctx)
-		if err != nil {
-			return nil, err
-		}
-		p.prompts = c.Prompts
+	p.set, p.prompts = set, set.Prompts
+	if p.embed, err = r.eng.embedderOf(ctx, r.space, set.embed); err != nil {
+		return nil, err
 	}
-	p.rerank = p.rerank && r.eng.o.Reranker != nil
+	p.least = set.least(p.embed)
+	p.rerank = p.rerank && set.rerank != nil
 	if p.html && r.eng.o.HTML == nil {
 		return nil, badField("response_format", "html is not made by this server")
 	}
@@ -215,18 +218,18 @@ func (a *asking) keywords(ctx context.Context) (Keywords, error) {
 		return Keywords{High: orEmpty(a.p.HLKeywords), Low: orEmpty(a.p.LLKeywords)}, nil
 	}
 	e := a.r.eng
-	if e.o.Chatter == nil || e.o.NoKeywordCall {
+	if a.p.set.chat == nil || e.o.NoKeywordCall {
 		return Keywords{}, nil
 	}
 	request := a.p.prompts.keywordRequest(a.p.asked)
-	key := keyOfAll("keywords", a.r.space, [3]string{e.o.Chatter.Model(), a.p.asked, request.System})
-	if b, ok := e.memory.get(key); ok {
+	key := keyOfAll("keywords", a.r.space, [3]string{a.p.set.chat.Model(), a.p.asked, request.System})
+	if b, ok := a.memory().get(key); ok {
 		var kw Keywords
 		return kw, json.Unmarshal(b, &kw)
 	}
 	var reply ChatReply
 	err := e.model(ctx, forQuery, func() (err error) {
-		reply, err = chatJSON(ctx, e.o.Chatter, request)
+		reply, err = chatJSON(ctx, a.p.set.chat, request)
 		return err
 	})
 	if err != nil {
@@ -238,7 +241,7 @@ func (a *asking) keywords(ctx context.Context) (Keywords, error) {
 		return Keywords{}, nil
 	}
 	if b, err := json.Marshal(kw); err == nil {
-		e.memory.put(key, b)
+		a.memory().put(key, b)
 	}
 	return kw, nil
 }
@@ -258,7 +261,7 @@ func (a *asking) vectors(ctx context.Context) (v searchVectors, _ error) {
 	if chunks || local || global {
 		want(a.p.asked, &v.query)
 	}
-	if !e.o.Embedder.Pure() { // profiles have vectors of their own
+	if !a.p.embed.Pure() { // profiles have vectors of their own
 		// Keywords by rules come too late for this call; the question stands in.
 		if local {
 			want(joinWords(a.kw.Low, a.p.asked), &v.low)
@@ -270,7 +273,7 @@ func (a *asking) vectors(ctx context.Context) (v searchVectors, _ error) {
 	if len(texts) == 0 {
 		return v, nil
 	}
-	vecs, err := e.embedTexts(ctx, forQuery, texts)
+	vecs, err := e.embedTexts(ctx, a.p.embed, forQuery, texts)
 	if err != nil {
 		if modelAway(err) && ctx.Err() == nil {
 			a.down = true
@@ -294,7 +297,7 @@ func (r *Reader) ask(ctx context.Context, q Query, emit func(Event) error) (*Ans
 	if err != nil {
 		return nil, err
 	}
-	if a.p.mode == ModeBypass && r.eng.o.Chatter == nil {
+	if a.p.mode == ModeBypass && a.p.set.chat == nil {
 		return nil, ErrNoModel
 	}
 	ans, err := a.recalled(ctx)
@@ -390,7 +393,7 @@ func (a *asking) write(ctx context.Context, ans *Answer) error {
 		})
 	}
 	e := a.r.eng
-	writer := e.o.Answerer
+	writer := a.p.set.answerer(e.o.Answerer)
 	var reply AnswerReply
 	streamed := false
 	answer := func() (err error) {
@@ -408,7 +411,7 @@ func (a *asking) write(ctx context.Context, ans *Answer) error {
 		return err
 	}
 	var err error
-	if e.o.Chatter == nil {
+	if a.p.set.chat == nil {
 		req.Query = a.p.asked // it quotes what speaks to the question and knows no conversation
 		err = answer()
 	} else {

@@ -20,21 +20,21 @@ const leastPart = 64
 // length: nothing of the text is left out, and the vector is a function of the
 // text alone, whatever it was sent together with. Errors are those of
 // Embedder.Embed; vectors that no search could use are one too.
-func (e *Engine) embedTexts(ctx context.Context, u urgency, texts []string) ([][]float32, error) {
+func (e *Engine) embedTexts(ctx context.Context, m Embedder, u urgency, texts []string) ([][]float32, error) {
 	if len(texts) == 0 {
 		return nil, nil
 	}
 	var vectors [][]float32
 	call := func() (err error) {
 		defer recovered(&err, "embedding")
-		vectors, err = e.o.Embedder.Embed(ctx, texts)
+		vectors, err = m.Embed(ctx, texts)
 		if err == nil {
-			err = checkVectors(e.o.Embedder.Model(), vectors, len(texts), 0)
+			err = checkVectors(m.Model(), vectors, len(texts), 0)
 		}
 		return err
 	}
 	var err error
-	if e.o.Embedder.Pure() {
+	if m.Pure() {
 		err = call() // no server to spare
 	} else {
 		err = e.model(ctx, u, call)
@@ -43,11 +43,11 @@ func (e *Engine) embedTexts(ctx context.Context, u urgency, texts []string) ([][
 		return vectors, err
 	}
 	if len(texts) > 1 { // which one is it?
-		left, err := e.embedTexts(ctx, u, texts[:len(texts)/2])
+		left, err := e.embedTexts(ctx, m, u, texts[:len(texts)/2])
 		if err != nil {
 			return nil, err
 		}
-		right, err := e.embedTexts(ctx, u, texts[len(texts)/2:])
+		right, err := e.embedTexts(ctx, m, u, texts[len(texts)/2:])
 		return append(left, right...), err
 	}
 	if len(texts[0]) <= leastPart {
@@ -57,9 +57,9 @@ func (e *Engine) embedTexts(ctx context.Context, u urgency, texts []string) ([][
 	if len(parts) == 0 { // white space alone
 		return nil, err
 	}
-	vectors, err = e.embedTexts(ctx, u, parts)
+	vectors, err = e.embedTexts(ctx, m, u, parts)
 	if err == nil { // they may come from two calls
-		err = checkVectors(e.o.Embedder.Model(), vectors, len(parts), 0)
+		err = checkVectors(m.Model(), vectors, len(parts), 0)
 	}
 	if err != nil {
 		return nil, err

@@ -62,6 +62,11 @@ func embedding(w *window) *Engine {
 	return &Engine{o: Options{Embedder: w}, models: places{free: 1}}
 }
 
+// embedAll embeds texts with an Engine's own embedder.
+func embedAll(e *Engine, u urgency, texts []string) ([][]float32, error) {
+	return e.embedTexts(context.Background(), e.o.Embedder, u, texts)
+}
+
 // cosine of two vectors.
 func cosineOf(a, b []float32) float64 {
 	var dot float64
@@ -86,7 +91,7 @@ func TestEmbedTexts_LongTextsInParts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &window{bytes: 100}
-			v, err := embedding(w).embedTexts(context.Background(), forWork, []string{text})
+			v, err := embedAll(embedding(w), forWork, []string{text})
 			require.NoError(t, err)
 			require.Len(t, v, 1)
 			var parts []string
@@ -102,7 +107,7 @@ func TestEmbedTexts_LongTextsInParts(t *testing.T) {
 	}
 	t.Run("cut between words", func(t *testing.T) {
 		w := &window{bytes: 100}
-		_, err := embedding(w).embedTexts(context.Background(), forWork, []string{words(200)})
+		_, err := embedAll(embedding(w), forWork, []string{words(200)})
 		require.NoError(t, err)
 		for _, b := range w.batches {
 			for _, p := range b {
@@ -121,7 +126,7 @@ func TestEmbedTexts_LongTextsInParts(t *testing.T) {
 			}
 			return []float32{0, 0.001}
 		}}
-		v, err := embedding(w).embedTexts(context.Background(), forWork, []string{strings.Repeat("a", 70) + " " + strings.Repeat("b", 70)})
+		v, err := embedAll(embedding(w), forWork, []string{strings.Repeat("a", 70) + " " + strings.Repeat("b", 70)})
 		require.NoError(t, err)
 		require.InDelta(t, 70.0/71, v[0][0]/v[0][1], 1e-5)
 	})
@@ -133,14 +138,14 @@ func TestEmbedTexts_AFunctionOfTheTextAlone(t *testing.T) {
 	texts := []string{"short", strings.Repeat("long and ", 60), "other", strings.Repeat("語", 300), strings.Repeat("x", 100), "last"}
 	alone := map[string][]float32{}
 	for _, s := range texts {
-		v, err := embedding(&window{bytes: 100}).embedTexts(context.Background(), forWork, []string{s})
+		v, err := embedAll(embedding(&window{bytes: 100}), forWork, []string{s})
 		require.NoError(t, err)
 		alone[s] = v[0]
 	}
 	require.Equal(t, hashed("short"), alone["short"])
 	for shift := range texts {
 		order := append(slices.Clone(texts[shift:]), texts[:shift]...)
-		v, err := embedding(&window{bytes: 100}).embedTexts(context.Background(), forQuery, order)
+		v, err := embedAll(embedding(&window{bytes: 100}), forQuery, order)
 		require.NoError(t, err)
 		require.Len(t, v, len(order))
 		for i, s := range order {
@@ -163,27 +168,27 @@ func TestEmbedTexts_RefusedForGood(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &window{bytes: c.window}
-			v, err := embedding(w).embedTexts(context.Background(), forWork, []string{c.text})
+			v, err := embedAll(embedding(w), forWork, []string{c.text})
 			require.ErrorIs(t, err, ErrPromptTooLong)
 			require.Nil(t, v)
 			require.LessOrEqual(t, w.refused, 2*len(c.text)/leastPart+2)
 		})
 	}
 	t.Run("over the bound is cut once more", func(t *testing.T) {
-		_, err := embedding(&window{bytes: leastPart}).embedTexts(context.Background(), forWork, []string{strings.Repeat("x", leastPart+1)})
+		_, err := embedAll(embedding(&window{bytes: leastPart}), forWork, []string{strings.Repeat("x", leastPart+1)})
 		require.NoError(t, err)
 	})
 	t.Run("another fault is not halved", func(t *testing.T) {
 		calls := 0
 		w := &window{bytes: 100, fault: func([]string) error { calls++; return ErrModelDown }}
-		_, err := embedding(w).embedTexts(context.Background(), forWork, []string{"a", "b", "c", "d"})
+		_, err := embedAll(embedding(w), forWork, []string{"a", "b", "c", "d"})
 		require.ErrorIs(t, err, ErrModelDown)
 		require.Equal(t, 1, calls)
 	})
 	t.Run("a panic is an error", func(t *testing.T) {
 		w := &window{bytes: 100, fault: func([]string) error { panic("adapter") }}
 		e := embedding(w)
-		_, err := e.embedTexts(context.Background(), forWork, []string{"a"})
+		_, err := embedAll(e, forWork, []string{"a"})
 		require.ErrorIs(t, err, errPanicked)
 		require.Equal(t, 1, e.models.free, "the place is given back")
 	})
@@ -207,7 +212,7 @@ func TestEmbedTexts_UselessVectors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &Engine{o: Options{Embedder: fixed(c.vectors)}, models: places{free: 1}}
-			_, err := e.embedTexts(context.Background(), forWork, []string{"a", "b"})
+			_, err := embedAll(e, forWork, []string{"a", "b"})
 			require.ErrorIs(t, err, ErrModelDown)
 			require.ErrorContains(t, err, c.says)
 			require.ErrorContains(t, err, "fixed:")
@@ -215,7 +220,7 @@ func TestEmbedTexts_UselessVectors(t *testing.T) {
 	}
 	t.Run("the largest and smallest numbers have a direction", func(t *testing.T) {
 		e := &Engine{o: Options{Embedder: fixed{{math.MaxFloat32, math.MaxFloat32}, {math.SmallestNonzeroFloat32, 0}}}, models: places{free: 1}}
-		v, err := e.embedTexts(context.Background(), forWork, []string{"a", "b"})
+		v, err := embedAll(e, forWork, []string{"a", "b"})
 		require.NoError(t, err)
 		require.InDelta(t, math.Sqrt2/2, cosineOf(v[0], v[1]), 1e-6)
 	})
@@ -228,7 +233,7 @@ func TestEmbedTexts_UselessVectors(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := embedding(w).embedTexts(context.Background(), forWork, []string{long})
+		_, err := embedAll(embedding(w), forWork, []string{long})
 		require.ErrorIs(t, err, ErrModelDown)
 	})
 	t.Run("opposite parts", func(t *testing.T) {
@@ -238,7 +243,7 @@ func TestEmbedTexts_UselessVectors(t *testing.T) {
 			}
 			return []float32{-1, 0}
 		}}
-		_, err := embedding(w).embedTexts(context.Background(), forWork, []string{strings.Repeat("a", 100) + strings.Repeat("b", 100)})
+		_, err := embedAll(embedding(w), forWork, []string{strings.Repeat("a", 100) + strings.Repeat("b", 100)})
 		require.ErrorIs(t, err, ErrModelRefused)
 		require.False(t, errors.Is(err, ErrModelDown), "another try would give the same")
 	})

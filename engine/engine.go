@@ -24,9 +24,11 @@ type Options struct {
 	Fallback Answerer
 	// Reranker orders the chunks that were found; nil: the order of the search.
 	Reranker       Reranker
-	MinRerankScore float64 // chunks below it are left out; 0: none
-	RerankChunks   int     // 200 chunks of a question are given to the reranker
-	RerankTokens   int     // 4096 tokens of a chunk are scored at once; of a longer one the best part counts
+	MinRerankScore float64        // chunks below it are left out; 0: none
+	RerankChunks   int            // 200 chunks of a question are given to the reranker
+	RerankTokens   int            // 4096 tokens of a chunk are scored at once; of a longer one the best part counts
+	Models         Models         // that tenants and knowledge bases may choose beside those above
+	Settings       tenancy.Config // the server's own of what they may override
 	// HTML makes a page of an answer's Markdown, fit to be shown as it is; nil:
 	// answers are Markdown alone.
 	HTML func(markdown string) (string, error)
@@ -69,6 +71,8 @@ type Engine struct {
 	models places  // for model calls at once
 	memory *memory // of questions, see answercache.go
 
+	extractors map[string]*modelExtractor // of Options.Models.Chatters
+
 	extracted, embedded atomic.Int64 // model calls of the work that were answered, see ingest.try
 }
 
@@ -79,6 +83,12 @@ func New(o Options) (*Engine, error) {
 		return nil, fmt.Errorf("engine options: %w", err)
 	}
 	e := &Engine{o: o, models: places{free: o.ModelConcurrency}, memory: newMemory(o.QueryCacheBytes)}
+	if x, ok := o.Extractor.(*modelExtractor); ok {
+		e.extractors = map[string]*modelExtractor{}
+		for name, c := range o.Models.Chatters {
+			e.extractors[name] = newModelExtractor(c, x.o, new(atomic.Bool))
+		}
+	}
 	e.pool = newPool(e)
 	if e.queue, err = newQueue(e); err != nil {
 		return nil, fmt.Errorf("take up unfinished work: %w", err)
@@ -164,7 +174,7 @@ func (o Options) withDefaults() (Options, error) {
 		on := true
 		o.RelationGroups = &on
 	}
-	return o, nil
+	return o, o.serverSettings()
 }
 
 // Reader is a knowledge base as a caller may read it. It is cheap to make and

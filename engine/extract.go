@@ -109,7 +109,7 @@ type modelExtractor struct {
 }
 
 // with is the extractor for a knowledge base with these settings.
-func (x *modelExtractor) with(c tenancy.KBConfig) *modelExtractor {
+func (x *modelExtractor) with(c tenancy.Config) *modelExtractor {
 	o := x.o
 	if c.Language != nil && *c.Language != "" {
 		o.Language = *c.Language
@@ -128,11 +128,15 @@ func (x *modelExtractor) with(c tenancy.KBConfig) *modelExtractor {
 
 // extractorFor is the extractor under the settings of a knowledge base. Only one
 // that asks a model has any.
-func (e *Engine) extractorFor(c tenancy.KBConfig) Extractor {
-	if x, ok := e.o.Extractor.(*modelExtractor); ok {
-		return x.with(c)
+func (e *Engine) extractorFor(c tenancy.Config) Extractor {
+	x, ok := e.o.Extractor.(*modelExtractor)
+	if !ok {
+		return e.o.Extractor
 	}
-	return e.o.Extractor
+	if other, ok := chosen(e.extractors, c.LLMModel); ok {
+		x = other
+	}
+	return x.with(c)
 }
 
 // Identity names the model, the prompts and the options.

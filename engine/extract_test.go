@@ -236,7 +236,7 @@ func TestModelExtractor_Format(t *testing.T) {
 	require.Contains(t, c.asked[1].System, "<|#|>")
 	require.False(t, c.asked[2].JSON, "it is not asked for JSON again")
 	german := "German"
-	_, err = extract(x.(*modelExtractor).with(tenancy.KBConfig{Language: &german}))
+	_, err = extract(x.(*modelExtractor).with(tenancy.Config{Language: &german}))
 	require.NoError(t, err)
 	require.False(t, c.asked[3].JSON, "nor for another base")
 

@@ -30,7 +30,7 @@ func (a *asking) standalone(ctx context.Context) error {
 	}
 	defer a.st.since("rewrite", time.Now())
 	e := a.r.eng
-	if e.o.Chatter == nil {
+	if a.p.set.chat == nil {
 		return a.borrowNames(ctx)
 	}
 	turns := a.p.History[max(0, len(a.p.History)-maxRewriteTurns):]
@@ -38,14 +38,14 @@ func (a *asking) standalone(ctx context.Context) error {
 	key := keyOfAll("rewrite", a.r.space, struct {
 		Model, Query, System string
 		Turns                []Message
-	}{e.o.Chatter.Model(), a.p.Query.Query, request.System, turns})
-	if b, ok := e.memory.get(key); ok {
+	}{a.p.set.chat.Model(), a.p.Query.Query, request.System, turns})
+	if b, ok := a.memory().get(key); ok {
 		a.rewrite(string(b))
 		return nil
 	}
 	var reply ChatReply
 	err := e.model(ctx, forQuery, func() (err error) {
-		reply, err = chatJSON(ctx, e.o.Chatter, request)
+		reply, err = chatJSON(ctx, a.p.set.chat, request)
 		return err
 	})
 	if err != nil {
@@ -57,7 +57,7 @@ func (a *asking) standalone(ctx context.Context) error {
 		e.o.Logger.Warn("the question as it is: no question in the model's reply")
 		return nil
 	}
-	e.memory.put(key, []byte(q))
+	a.memory().put(key, []byte(q))
 	a.rewrite(q)
 	return nil
 }

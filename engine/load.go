@@ -25,12 +25,16 @@ const applyBatch = 64
 // are ErrDamaged: a base that is short is refused, never served in part.
 func loadResident(ctx context.Context, e *Engine, s *tenancy.Space) (*resident, error) {
 	var r *resident
-	err := s.View(ctx, func(tx *tenancy.Tx) error {
+	want, err := e.wanted(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("load knowledge base %s: %w", s.KBID(), err)
+	}
+	err = s.View(ctx, func(tx *tenancy.Tx) error {
 		state, err := readState(tx)
 		if err != nil {
 			return err
 		}
-		if err := e.checkPinned(ctx, state); err != nil {
+		if err := e.checkPinned(state, want); err != nil {
 			return err
 		}
 		r = newResident(state.Dim, e.o.Embedder.Pure())
@@ -62,11 +66,11 @@ func loadResident(ctx context.Context, e *Engine, s *tenancy.Space) (*resident, 
 // checkPinned refuses to search a base with vectors of another kind than the
 // embedder of this server makes. While they are being replaced the base is open
 // and searched without them.
-func (e *Engine) checkPinned(ctx context.Context, state kbState) error {
+func (e *Engine) checkPinned(state kbState, want Embedder) error {
 	if state.Embedder == "" || state.changing() {
 		return nil
 	}
-	if m := e.o.Embedder.Model(); m != state.Embedder {
+	if m := e.embedderFor(&state, want).Model(); m != state.Embedder {
 		return &PinnedError{Made: state.Embedder, MadeDim: state.Dim, Now: m}
 	}
 	return nil

@@ -304,6 +304,14 @@ func (e *Engine) makeProfiles(ctx context.Context, s *tenancy.Space) error {
 // embedStale makes the profiles that are missing now. What becomes stale meanwhile
 // has a job to come.
 func (e *Engine) embedStale(ctx context.Context, s *tenancy.Space, kb *openKB) error {
+	set, err := e.settings(ctx, s)
+	if err != nil {
+		return err
+	}
+	m, err := e.embedderOf(ctx, s, set.embed)
+	if err != nil {
+		return err
+	}
 	var list []thing
 	for first := true; ; first = false {
 		var tasks []profileTask
@@ -313,13 +321,13 @@ func (e *Engine) embedStale(ctx context.Context, s *tenancy.Space, kb *openKB) e
 			if first {
 				rest = r.unembedded()
 			}
-			tasks, list, gone, err = r.profileTasks(tx, rest, e.o.EmbedBatch)
+			tasks, list, gone, err = r.profileTasks(tx, rest, set.batch(e.o.EmbedBatch))
 			return err
 		})
 		if err != nil || len(tasks)+len(gone) == 0 {
 			return err
 		}
-		if err := e.storeProfiles(ctx, s, kb.res, tasks, gone); err != nil {
+		if err := e.storeProfiles(ctx, m, s, kb.res, tasks, gone); err != nil {
 			return err
 		}
 	}
@@ -346,14 +354,14 @@ func (c *change) wantProfiles() error {
 
 // newVectors returns the vector of each task: the stored one where the text that
 // is embedded is the one it was made of.
-func (e *Engine) newVectors(ctx context.Context, tasks []profileTask) ([][]byte, error) {
+func (e *Engine) newVectors(ctx context.Context, m Embedder, tasks []profileTask) ([][]byte, error) {
 	var todo []profileTask
 	for _, t := range tasks {
 		if t.encoded == nil {
 			todo = append(todo, t)
 		}
 	}
-	made, err := e.embedProfiles(ctx, todo)
+	made, err := e.embedProfiles(ctx, m, todo)
 	if err != nil {
 		return nil, err
 	}
@@ -371,8 +379,8 @@ func (e *Engine) newVectors(ctx context.Context, tasks []profileTask) ([][]byte,
 }
 
 // storeProfiles embeds some profiles and stores them, then shows them to searches.
-func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *resident, tasks []profileTask, gone []string) error {
-	encoded, err := e.newVectors(ctx, tasks)
+func (e *Engine) storeProfiles(ctx context.Context, m Embedder, s *tenancy.Space, r *resident, tasks []profileTask, gone []string) error {
+	encoded, err := e.newVectors(ctx, m, tasks)
 	if err != nil {
 		return fmt.Errorf("embed profiles: %w", err)
 	}
@@ -386,8 +394,8 @@ func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *residen
 			if encoded[i] == nil {
 				continue
 			}
-			if dim := len(encoded[i]) - profileBytes(0); dim != st.Dim {
-				return &PinnedError{Made: st.Embedder, MadeDim: st.Dim, Now: e.o.Embedder.Model(), NowDim: dim}
+			if dim := len(encoded[i]) - profileBytes(0); dim != st.Dim || m.Model() != st.Embedder {
+				return &PinnedError{Made: st.Embedder, MadeDim: st.Dim, Now: m.Model(), NowDim: dim}
 			}
 			b := binary.BigEndian.AppendUint64(key64(t.print), print(t.text))
 			if err := tx.Set(kind, profileKey(t.space.kind, t.name), append(b, encoded[i]...)); err != nil {
@@ -418,7 +426,7 @@ func (e *Engine) storeProfiles(ctx context.Context, s *tenancy.Space, r *residen
 // embedProfiles returns a vector for each task, nil for a text that the model
 // refuses for good: it is found by halving the batch. Any other fault is not the
 // text's and an error: the job is put off.
-func (e *Engine) embedProfiles(ctx context.Context, tasks []profileTask) ([][]float32, error) {
+func (e *Engine) embedProfiles(ctx context.Context, m Embedder, tasks []profileTask) ([][]float32, error) {
 	if len(tasks) == 0 {
 		return nil, nil
 	}
@@ -426,7 +434,7 @@ func (e *Engine) embedProfiles(ctx context.Context, tasks []profileTask) ([][]fl
 	for i, t := range tasks {
 		texts[i] = t.text
 	}
-	vecs, err := e.embedTexts(ctx, forWork, texts)
+	vecs, err := e.embedTexts(ctx, m, forWork, texts)
 	refused := errors.Is(err, ErrPromptTooLong) || errors.Is(err, ErrModelRefused) || errors.Is(err, errPanicked)
 	if !refused || ctx.Err() != nil {
 		return vecs, err
@@ -435,11 +443,11 @@ func (e *Engine) embedProfiles(ctx context.Context, tasks []profileTask) ([][]fl
 		e.o.Logger.Warn("profile left out", "error", err)
 		return make([][]float32, 1), nil
 	}
-	left, err := e.embedProfiles(ctx, tasks[:len(tasks)/2])
+	left, err := e.embedProfiles(ctx, m, tasks[:len(tasks)/2])
 	if err != nil {
 		return nil, err
 	}
-	right, err := e.embedProfiles(ctx, tasks[len(tasks)/2:])
+	right, err := e.embedProfiles(ctx, m, tasks[len(tasks)/2:])
 	return append(left, right...), err
 }
 

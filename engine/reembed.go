@@ -103,10 +103,14 @@ type Reembedded struct {
 // the name of the base's own, one text is embedded to see whether the length of
 // its vectors is another; errors are then those of Embedder.Embed.
 func (k *KB) Reembed(ctx context.Context, dryRun bool) (*Reembedded, error) {
-	model := k.eng.o.Embedder.Model()
+	want, err := k.eng.wanted(ctx, k.space)
+	if err != nil {
+		return nil, err
+	}
+	model := want.Model()
 	out := &Reembedded{Model: model}
 	var st kbState
-	err := k.space.View(ctx, func(tx *tenancy.Tx) (err error) {
+	err = k.space.View(ctx, func(tx *tenancy.Tx) (err error) {
 		if st, err = readState(tx); err == nil {
 			out.Texts, err = storedChunks(tx, st)
 		}
@@ -120,7 +124,7 @@ func (k *KB) Reembed(ctx context.Context, dryRun bool) (*Reembedded, error) {
 	}
 	same := st.Dim == 0 // nothing has been embedded: the first text pins the model
 	if !same && st.Embedder == model {
-		v, err := k.eng.embedTexts(ctx, forQuery, []string{"dimension"})
+		v, err := k.eng.embedTexts(ctx, want, forQuery, []string{"dimension"})
 		if err != nil {
 			return nil, fmt.Errorf("ask the embedding model for its dimension: %w", err)
 		}
@@ -234,7 +238,11 @@ func (e *Engine) reembedJob(ctx context.Context, s *tenancy.Space, ref tenancy.J
 // reembedStep takes one step, which ends with a commit. over says that the job is
 // done. What went wrong is noted where people see it.
 func (e *Engine) reembedStep(ctx context.Context, s *tenancy.Space, ref tenancy.JobRef) (over bool, err error) {
-	w := &reembed{eng: e, space: s, ref: ref, model: e.o.Embedder.Model()}
+	want, err := e.wanted(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	w := &reembed{eng: e, space: s, ref: ref, to: want, model: want.Model()}
 	over, err = w.step(ctx)
 	var p *putOff
 	if err == nil || ctx.Err() != nil || transient(err) || errors.Is(err, errStale) || errors.As(err, &p) {
@@ -268,6 +276,7 @@ type reembed struct {
 	eng   *Engine
 	space *tenancy.Space
 	ref   tenancy.JobRef
+	to    Embedder // the one to change to, and its name
 	model string
 
 	none bool // the state tells of no work for this job
@@ -409,7 +418,7 @@ func (w *reembed) embed(ctx context.Context) error {
 	for i := range w.todo {
 		texts[i] = w.todo[i].text
 	}
-	vectors, failed := w.eng.embedUpTo(ctx, texts)
+	vectors, failed := w.eng.embedUpTo(ctx, w.to, texts)
 	end := w.last
 	for i := 0; i < len(vectors); {
 		n := min(len(vectors)-i, max(1, groupBytes/(4*len(vectors[i])+64)))
@@ -430,8 +439,8 @@ func (w *reembed) embed(ctx context.Context) error {
 
 // embedUpTo embeds texts up to the first one that the model refuses for good, which
 // it finds by halving. An error comes with the vectors of the texts before.
-func (e *Engine) embedUpTo(ctx context.Context, texts []string) ([][]float32, error) {
-	vectors, err := e.embedTexts(ctx, forWork, texts)
+func (e *Engine) embedUpTo(ctx context.Context, m Embedder, texts []string) ([][]float32, error) {
+	vectors, err := e.embedTexts(ctx, m, forWork, texts)
 	refused := errors.Is(err, ErrPromptTooLong) || errors.Is(err, ErrModelRefused) || errors.Is(err, errPanicked)
 	switch {
 	case err == nil:
@@ -439,11 +448,11 @@ func (e *Engine) embedUpTo(ctx context.Context, texts []string) ([][]float32, er
 	case !refused || len(texts) == 1:
 		return nil, err
 	}
-	left, err := e.embedUpTo(ctx, texts[:len(texts)/2])
+	left, err := e.embedUpTo(ctx, m, texts[:len(texts)/2])
 	if err != nil {
 		return left, err
 	}
-	right, err := e.embedUpTo(ctx, texts[len(texts)/2:])
+	right, err := e.embedUpTo(ctx, m, texts[len(texts)/2:])
 	return append(left, right...), err
 }
 

@@ -16,7 +16,7 @@ const maxRerankParts = 8
 // rerank puts the chunks that were merged into the order of the reranker, where
 // LightRAG does, and cuts them to chunk_top_k. Of a chunk that is longer than the
 // reranker reads at once the best part counts. Chunks that were not scored stay
-// behind the others in their order; those under MinRerankScore go. A reranker that
+// behind the others in their order; those under min_rerank_score go. A reranker that
 // fails changes nothing, and the metadata say so. No lock is held.
 func (a *asking) rerank(ctx context.Context, chunks []foundChunk) ([]foundChunk, error) {
 	e := a.r.eng
@@ -37,9 +37,9 @@ func (a *asking) rerank(ctx context.Context, chunks []foundChunk) ([]foundChunk,
 	var reply RerankReply
 	err := e.model(ctx, forQuery, func() (err error) {
 		defer recovered(&err, "reranking")
-		reply, err = e.o.Reranker.Rerank(ctx, a.p.asked, texts)
+		reply, err = a.p.set.rerank.Rerank(ctx, a.p.asked, texts)
 		if err == nil {
-			err = checkScores(e.o.Reranker.Model(), reply.Scores, len(texts))
+			err = checkScores(a.p.set.rerank.Model(), reply.Scores, len(texts))
 		}
 		return err
 	})
@@ -73,7 +73,7 @@ func (a *asking) rerank(ctx context.Context, chunks []foundChunk) ([]foundChunk,
 			}
 		}
 	}
-	if least := e.o.MinRerankScore; least > 0 {
+	if least := *a.p.set.MinRerankScore; least > 0 {
 		out = slices.DeleteFunc(out, func(c foundChunk) bool {
 			low := c.reranked != nil && *c.reranked < least
 			if low {

@@ -49,7 +49,10 @@ type plan struct {
 	topK, chunkTopK                           int
 	entityTokens, relationTokens, totalTokens int
 	references, rerank, html                  bool
-	prompts                                   promptSet // of the knowledge base
+	set                                       *settings // of the knowledge base
+	prompts                                   promptSet // of it
+	embed                                     Embedder  // of its vectors
+	least                                     float32   // the similarity from which a vector is found
 	asked                                     string    // what is searched for: the question, or what it was rewritten to
 }
 
@@ -113,7 +116,7 @@ func (s stages) since(name string, t time.Time) {
 func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec searchVectors, st stages, tr *trace) (ev evidence, err error) {
 	err = r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
 		t := time.Now()
-		blind, err := r.eng.blind(tx, res, vec)
+		blind, err := r.eng.blind(tx, res, p.embed, vec)
 		if err != nil {
 			return err
 		}
@@ -151,7 +154,7 @@ func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec search
 // base are of another model or length and are being replaced. When they are not,
 // a question's vectors of another kind are refused: the server gives others now,
 // maybe under the same name.
-func (e *Engine) blind(tx *tenancy.Tx, res *resident, vec searchVectors) (bool, error) {
+func (e *Engine) blind(tx *tenancy.Tx, res *resident, made Embedder, vec searchVectors) (bool, error) {
 	if res.index.Chunks == nil {
 		return false, nil
 	}
@@ -159,7 +162,7 @@ func (e *Engine) blind(tx *tenancy.Tx, res *resident, vec searchVectors) (bool, 
 	if err != nil {
 		return false, err
 	}
-	dim, m := res.index.Chunks.Dim(), e.o.Embedder.Model()
+	dim, m := res.index.Chunks.Dim(), made.Model()
 	for _, v := range [][]float32{vec.query, vec.low, vec.high} {
 		if len(v) == 0 || len(v) == dim && st.Embedder == m {
 			continue
@@ -311,7 +314,7 @@ func (s *search) chunkChannels(keep func(uint32) bool) ([]channel, error) {
 	}
 	near := make([]scored, 0, len(hits))
 	for _, h := range hits {
-		if h.Score >= minCosine || s.pure() {
+		if h.Score >= s.p.least {
 			near = append(near, scored{ID: h.ID, Score: float64(h.Score)})
 		}
 	}
@@ -391,7 +394,7 @@ func (s *search) findEntities(walked []scored) ([]scored, error) {
 	}
 	var near []scored
 	for _, h := range hits {
-		if h.Score >= minCosine {
+		if h.Score >= s.p.least {
 			near = append(near, scored{ID: h.ID, Score: float64(h.Score)})
 		}
 	}
@@ -455,7 +458,7 @@ func (s *search) findRelations(tx *tenancy.Tx) ([]scored, error) {
 		}
 		var out []scored
 		for _, h := range hits {
-			if h.Score >= minCosine {
+			if h.Score >= s.p.least {
 				out = append(out, scored{ID: h.ID, Score: float64(h.Score)})
 			}
 		}

@@ -20,7 +20,7 @@ import (
 func configure(t *testing.T, v *enginetest.Env, kb, config string) {
 	t.Helper()
 	v.Space(enginetest.Tenant, kb, tenancy.PermKBAccess) // made if it is new
-	var c tenancy.KBConfig
+	var c tenancy.Config
 	require.NoError(t, json.Unmarshal([]byte(config), &c))
 	_, err := v.Store.UpdateKB(ctx, v.Admin, enginetest.Tenant, kb, tenancy.KBUpdate{Config: &c})
 	require.NoError(t, err)

@@ -251,14 +251,14 @@ func (e *Engine) makeSummaries(ctx context.Context, s *tenancy.Space, kb *openKB
 	if kb.res.sums == nil {
 		return false, nil
 	}
-	c, err := s.Config(ctx)
+	set, err := e.settings(ctx, s)
 	if err != nil {
 		return false, err
 	}
 	if err := dropSummaries(ctx, s, kb); err != nil {
 		return false, err
 	}
-	w := e.summarizer(c)
+	w := e.summarizer(set)
 	var list []thing
 	if err := kb.read(ctx, s, func(r *resident, _ *tenancy.Tx) error {
 		list = r.unsummed()
@@ -376,13 +376,14 @@ func storeSummaries(ctx context.Context, s *tenancy.Space, tasks []summaryTask) 
 // summarizer asks a model for one description instead of many.
 type summarizer struct {
 	eng      *Engine
+	chat     Chatter
 	prompts  promptSet
 	language string
 }
 
-func (e *Engine) summarizer(c tenancy.KBConfig) *summarizer {
-	w := &summarizer{eng: e, prompts: promptSet(c.Prompts), language: "English"}
-	if x, ok := e.extractorFor(c).(*modelExtractor); ok {
+func (e *Engine) summarizer(c *settings) *summarizer {
+	w := &summarizer{eng: e, chat: c.chat, prompts: promptSet(c.Prompts), language: "English"}
+	if x, ok := e.extractorFor(c.Config).(*modelExtractor); ok {
 		w.prompts, w.language = x.prompts, x.o.Language
 	} else if c.Language != nil && *c.Language != "" {
 		w.language = *c.Language
@@ -455,7 +456,7 @@ func (w *summarizer) ask(ctx context.Context, title string, parts []string) (str
 	var reply ChatReply
 	err := w.eng.model(ctx, forWork, func() (err error) {
 		defer recovered(&err, "summarizing")
-		reply, err = w.eng.o.Chatter.Chat(ctx, r, nil)
+		reply, err = w.chat.Chat(ctx, r, nil)
 		return err
 	})
 	if err != nil || reply.Truncated { // half a summary says less than what it is made of

@@ -131,14 +131,18 @@ func (k *KB) Retry(ctx context.Context, id string) (*Accepted, error) {
 	key := keyOf(id)
 	var d *documentRecord
 	var ref tenancy.JobRef
-	err := k.eng.change(ctx, k.space, func(c *change) (err error) {
+	want, err := k.eng.wanted(ctx, k.space)
+	if err != nil {
+		return nil, err
+	}
+	err = k.eng.change(ctx, k.space, func(c *change) (err error) {
 		if d, err = readDocument(c.tx, key); err != nil {
 			return err
 		}
 		if d.Status != StatusFailed && d.Status != StatusCancelled && d.Status != StatusPartial {
 			return fmt.Errorf("retry document %s, which is %s: %w", id, d.Status, ErrState)
 		}
-		if err := c.pin(k.eng.o.Embedder.Model()); err != nil {
+		if err := c.pin(k.eng.embedderFor(&c.st, want).Model()); err != nil {
 			return err
 		}
 		if ref, err = c.addJob(job{Doc: key, Gen: d.working()}); err != nil {

@@ -168,7 +168,9 @@ type ingest struct {
 	changeovers uint64         // the state of the base that the work began in
 	vectors     byte           // the kind of record of the set that counts
 	mend        bool           // the version is visible, and its failed chunks are read again
-	extractor   Extractor      // under the settings of the knowledge base
+	set         *settings      // of the knowledge base
+	embedder    Embedder       // of its vectors
+	extractor   Extractor      // under its settings
 	given       []contribution // what the chunks of a custom graph say
 	chunk       [2]int         // tokens of a chunk and of its overlap
 
@@ -260,7 +262,7 @@ func (in *ingest) do(ctx context.Context) error {
 // all makes chunks and commits them; the last commit shows the version.
 func (in *ingest) all(ctx context.Context, todo []*chunkWork) error {
 	for len(todo) > 0 {
-		group := todo[:min(len(todo), in.eng.groupChunks())]
+		group := todo[:min(len(todo), in.groupChunks())]
 		todo = todo[len(group):]
 		if err := in.make(ctx, group); err != nil {
 			return err
@@ -333,32 +335,32 @@ func (in *ingest) again(ctx context.Context) error {
 
 // groupChunks is how many chunks go through the models between two commits. With
 // a language model a group is small, so that progress shows and little is lost.
-func (e *Engine) groupChunks() int {
-	if e.o.Chatter != nil {
-		return min(e.o.EmbedBatch, 4*e.o.ModelConcurrency)
+func (in *ingest) groupChunks() int {
+	n := in.set.batch(in.eng.o.EmbedBatch)
+	if in.set.chat != nil {
+		n = min(n, 4*in.eng.o.ModelConcurrency)
 	}
-	return e.o.EmbedBatch
+	return n
 }
 
 func (w *chunkWork) bytes() int { return len(w.encoded[0]) + len(w.vector) + len(w.encoded[1]) + 3*64 }
 
 // open reads what the job is about.
 func (in *ingest) open(ctx context.Context) error {
-	c, err := in.space.Config(ctx)
+	c, err := in.eng.settings(ctx, in.space)
 	if err != nil {
 		return err
 	}
-	in.extractor = in.eng.extractorFor(c)
-	in.chunk = [2]int{in.eng.o.ChunkTokens, in.eng.o.ChunkOverlap}
-	if c.ChunkSize != nil {
-		in.chunk = [2]int{*c.ChunkSize, min(in.eng.o.ChunkOverlap, *c.ChunkSize/4)}
-	}
+	in.set = c
+	in.extractor = in.eng.extractorFor(c.Config)
+	in.chunk = [2]int{*c.ChunkSize, *c.ChunkOverlap}
 	return in.space.View(ctx, func(tx *tenancy.Tx) (err error) {
 		st, err := readState(tx)
 		if err != nil {
 			return err
 		}
 		in.changeovers, in.vectors = st.Changeovers, st.vectors().chunks
+		in.embedder = in.eng.embedderFor(&st, c.embed)
 		if in.doc, err = stillMine(tx, in.ref, in.v); err == nil && st.changing() {
 			err = errChanging
 		}

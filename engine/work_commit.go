@@ -105,14 +105,14 @@ func (in *ingest) store(c *change) error {
 	if c.st.changing() || c.st.Changeovers != in.changeovers {
 		return errChanging
 	}
-	if err := c.pin(in.eng.o.Embedder.Model()); err != nil {
+	if err := c.pin(in.embedder.Model()); err != nil {
 		return err
 	}
 	for _, w := range in.buffer {
 		if dim := len(w.vector) / 4; c.st.Dim == 0 {
 			c.st.Dim = dim
 		} else if c.st.Dim != dim {
-			return &PinnedError{Made: c.st.Embedder, MadeDim: c.st.Dim, Now: in.eng.o.Embedder.Model(), NowDim: dim}
+			return &PinnedError{Made: c.st.Embedder, MadeDim: c.st.Dim, Now: in.embedder.Model(), NowDim: dim}
 		}
 		key := in.v.key(w.ord)
 		for _, r := range []struct {

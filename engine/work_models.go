@@ -84,7 +84,7 @@ func (in *ingest) embed(ctx context.Context, group []*chunkWork) error {
 	}
 	var vectors [][]float32
 	err := in.try(ctx, &in.eng.embedded, nil, func() (err error) {
-		vectors, err = in.eng.embedTexts(ctx, forWork, texts)
+		vectors, err = in.eng.embedTexts(ctx, in.embedder, forWork, texts)
 		return err
 	})
 	if err != nil {
@@ -104,7 +104,7 @@ func (in *ingest) extract(ctx context.Context, group []*chunkWork) error {
 		return nil
 	}
 	one := func(ctx context.Context, w *chunkWork) error {
-		err := in.try(ctx, &in.eng.extracted, in.eng.chatterAnswers, func() error {
+		err := in.try(ctx, &in.eng.extracted, in.chatterAnswers, func() error {
 			return in.eng.model(ctx, forWork, func() (err error) {
 				defer recovered(&err, "extracting")
 				x, err := in.extractor.Extract(in.eng.withAnswers(ctx, in.space, in.v), Passage{
@@ -243,13 +243,13 @@ func (in *ingest) try(ctx context.Context, done *atomic.Int64, answers func(cont
 
 // chatterAnswers reports whether the language model answers to something that
 // cannot be too much for it.
-func (e *Engine) chatterAnswers(ctx context.Context) bool {
-	if e.o.Chatter == nil {
+func (in *ingest) chatterAnswers(ctx context.Context) bool {
+	if in.set.chat == nil {
 		return false
 	}
-	return e.model(ctx, forWork, func() (err error) {
+	return in.eng.model(ctx, forWork, func() (err error) {
 		defer recovered(&err, "asking the model whether it is there")
-		_, err = e.o.Chatter.Chat(ctx, ChatRequest{Messages: []Message{{Role: "user", Content: "Say yes."}}, MaxTokens: 8}, nil)
+		_, err = in.set.chat.Chat(ctx, ChatRequest{Messages: []Message{{Role: "user", Content: "Say yes."}}, MaxTokens: 8}, nil)
 		return err
 	}) == nil
 }

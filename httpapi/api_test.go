@@ -93,7 +93,17 @@ func TestKBConfig_RoundTrip(t *testing.T) {
 	require.NotContains(t, got, "prompts")
 	require.NotContains(t, got, "entity_types")
 	require.Equal(t, "Français", got["language"])
+	// What is in force, and whose word it is.
+	h.ok(200, put, v1+"/tenants/delta", `{"config":{"chunk_top_k":3,"top_k":9}}`)
+	settings := h.ok(200, get, kb, "")["settings"].(map[string]any)
+	require.Equal(t, map[string]any{"value": 7.0, "from": "knowledge base"}, settings["top_k"])
+	require.Equal(t, map[string]any{"value": 3.0, "from": "tenant"}, settings["chunk_top_k"])
+	require.Equal(t, map[string]any{"value": 30_000.0, "from": "server"}, settings["max_total_tokens"])
+	h.ok(200, put, kb, `{"config_unset":["top_k"]}`)
+	require.Equal(t, map[string]any{"value": 9.0, "from": "tenant"}, h.ok(200, get, kb, "")["settings"].(map[string]any)["top_k"])
 	for bad, field := range map[string]string{
+		`{"config_unset":["top-k"]}`:                           "config_unset[0]",
+		`{"config":{"llm_model":"gpt-9"}}`:                     "config.llm_model",
 		`{"config":{"gleaning":3}}`:                            "config.gleaning",
 		`{"config":{"language":1}}`:                            "config.language",
 		`{"config":{"entity_types":["a|b"]}}`:                  "config.entity_types[0]",

@@ -103,6 +103,8 @@ func (s *Server) getKB(w http.ResponseWriter, r *http.Request, who tenancy.Princ
 type shownKB struct {
 	tenancy.KB
 	Embedding engine.Embedding `json:"embedding"`
+	// Settings are those in force, its own before its tenant's before the server's.
+	Settings map[string]engine.Setting `json:"settings"`
 }
 
 // count fills in what tenancy does not know: how much the knowledge base holds.
@@ -112,8 +114,12 @@ func (s *Server) count(r *http.Request, who tenancy.Principal, kb *shownKB) erro
 	if err != nil {
 		return err
 	}
-	n, err := s.o.Engine.Reader(space).Counts(r.Context())
+	reader := s.o.Engine.Reader(space)
+	n, err := reader.Counts(r.Context())
 	if err != nil {
+		return err
+	}
+	if kb.Settings, err = reader.Settings(r.Context()); err != nil {
 		return err
 	}
 	kb.Embedding = n.Embedding

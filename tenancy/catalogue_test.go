@@ -48,12 +48,17 @@ func filled(t testing.TB, v reflect.Value) {
 // Every field of a configuration and of a quota comes back as it went in, and an
 // update of one leaves the others.
 func TestUpdate_EveryFieldRoundTrips(t *testing.T) {
-	s, _ := open(t, Options{})
+	var offered []string // what filled may say
+	for i := range reflect.TypeFor[Config]().NumField() {
+		offered = append(offered, fmt.Sprint("value ", i))
+	}
+	s, _ := open(t, Options{Models: Models{offered, offered, offered}})
 	ctx, root := ctxOf(t), admin(t, s)
 	in := TenantInput{ID: "acme", Name: "Acme", Description: "d", Metadata: map[string]any{"k": []any{"v"}}, Quota: &QuotaUpdate{}}
 	filled(t, reflect.ValueOf(&in.Config).Elem())
 	filled(t, reflect.ValueOf(in.Quota).Elem())
-	*in.Config.ChunkOverlap, *in.Config.ChunkSize = 10, 100
+	*in.Config.ChunkOverlap, *in.Config.ChunkSize, *in.Config.Gleaning = 10, 100, 1
+	in.Config.LLMModelKwargs = map[string]any{"temperature": 0.5}
 	made, err := s.CreateTenant(ctx, root, in)
 	require.NoError(t, err)
 	got, err := s.Tenant(ctx, root, "acme")
@@ -65,14 +70,14 @@ func TestUpdate_EveryFieldRoundTrips(t *testing.T) {
 	require.Equal(t, in.Metadata, got.Metadata)
 
 	// Each field of the tenant's configuration alone, then each of the quota.
-	for i := range reflect.TypeFor[TenantConfig]().NumField() {
-		var one TenantConfig
+	for i := range reflect.TypeFor[Config]().NumField() {
+		var one Config
 		reflect.ValueOf(&one).Elem().Field(i).Set(reflect.ValueOf(in.Config).Field(i))
 		_, err := s.UpdateTenant(ctx, root, "acme", TenantUpdate{Config: &one})
 		require.NoError(t, err)
 	}
 	name := "Acme & Sons"
-	later, err := s.UpdateTenant(ctx, root, "acme", TenantUpdate{Name: &name, Config: &TenantConfig{TopK: new(int)}})
+	later, err := s.UpdateTenant(ctx, root, "acme", TenantUpdate{Name: &name, Config: &Config{TopK: new(int)}})
 	require.ErrorIs(t, err, ErrBadInput, "top_k 0")
 	require.Zero(t, later)
 	later, err = s.UpdateTenant(ctx, root, "acme", TenantUpdate{Name: &name})
@@ -87,7 +92,8 @@ func TestUpdate_EveryFieldRoundTrips(t *testing.T) {
 
 	kb := KBInput{ID: "main", Name: "Main", Description: "d", Metadata: map[string]any{"k": "v"}}
 	filled(t, reflect.ValueOf(&kb.Config).Elem())
-	*kb.Config.ChunkSize, *kb.Config.Gleaning = 100, 2
+	*kb.Config.ChunkSize, *kb.Config.ChunkOverlap, *kb.Config.Gleaning = 100, 10, 2
+	kb.Config.LLMModelKwargs = map[string]any{"max_tokens": float64(9)}
 	madeKB, err := s.CreateKB(ctx, root, "acme", kb)
 	require.NoError(t, err)
 	gotKB, err := s.KB(ctx, root, "acme", "main")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,8 +23,9 @@ const (
 	maxFoldedBytes      = 2 << 10 // names are keys of an index; a few signs fold to many
 	maxDescriptionBytes = 4 << 10 // a paragraph or a page, not a document
 	maxMetadataBytes    = 16 << 10
-	maxModelNameBytes   = 255
 	maxTopK             = 1000
+	maxTokenBudget      = 1_000_000
+	maxRerankScore      = 1e6
 	maxChunkTokens      = 32_768
 	maxAnswerTokens     = 1_000_000
 	maxEmbeddingDim     = 65_536
@@ -37,38 +39,39 @@ const (
 	maxPromptBytes      = 16 << 10
 )
 
-// TenantConfig overrides the server's settings for one tenant. A nil field is not
-// overridden. What a request asks for goes before the knowledge base's
-// configuration, that before the tenant's, that before the server's.
-type TenantConfig struct {
-	LLMModel          *string        `json:"llm_model,omitempty"`
-	EmbeddingModel    *string        `json:"embedding_model,omitempty"`
-	RerankModel       *string        `json:"rerank_model,omitempty"`
+// Config overrides settings for one tenant or one knowledge base. A nil field is not
+// overridden. What a request asks for goes before the knowledge base's configuration,
+// that before the tenant's, that before the server's: see Config.Over.
+//
+// Models are chosen by name among those the server's configuration names, see
+// Options.Models; where they are, and with what key they are asked, is the server's alone.
+type Config struct {
+	LLMModel       *string `json:"llm_model,omitempty"`
+	EmbeddingModel *string `json:"embedding_model,omitempty"` // of a knowledge base's first document, and of the next change of the model
+	RerankModel    *string `json:"rerank_model,omitempty"`
+	// LLMModelKwargs holds temperature and max_tokens and nothing else, as ADR 003's
+	// field of this name does; LLMTemperature and LLMMaxTokens go before it.
 	LLMModelKwargs    map[string]any `json:"llm_model_kwargs,omitempty"`
-	LLMTemperature    *float64       `json:"llm_temperature,omitempty"` // 0 to 2
-	LLMMaxTokens      *int           `json:"llm_max_tokens,omitempty"`
-	EmbeddingDim      *int           `json:"embedding_dim,omitempty"`
-	EmbeddingBatchNum *int           `json:"embedding_batch_num,omitempty"`
-	TopK              *int           `json:"top_k,omitempty"`            // 1 to 1000
-	ChunkTopK         *int           `json:"chunk_top_k,omitempty"`      // 1 to 1000
-	CosineThreshold   *float64       `json:"cosine_threshold,omitempty"` // a similarity, -1 to 1
-	EnableLLMCache    *bool          `json:"enable_llm_cache,omitempty"`
-	EnableRerank      *bool          `json:"enable_rerank,omitempty"`
-	ChunkSize         *int           `json:"chunk_size,omitempty"`    // tokens
-	ChunkOverlap      *int           `json:"chunk_overlap,omitempty"` // tokens, less than ChunkSize
-	CustomMetadata    map[string]any `json:"custom_metadata,omitempty"`
-}
+	LLMTemperature    *float64       `json:"llm_temperature,omitempty"`     // of answers, 0 to 2
+	LLMMaxTokens      *int           `json:"llm_max_tokens,omitempty"`      // of answers
+	EmbeddingDim      *int           `json:"embedding_dim,omitempty"`       // says what clients expect: the length of vectors is the model's
+	EmbeddingBatchNum *int           `json:"embedding_batch_num,omitempty"` // texts of a call; never more than the server's
 
-// KBConfig overrides the tenant's settings for one knowledge base. A nil field is
-// not overridden; nothing else can be set per knowledge base.
-type KBConfig struct {
-	TopK            *int           `json:"top_k,omitempty"`            // 1 to 1000
-	ChunkSize       *int           `json:"chunk_size,omitempty"`       // tokens, 16 to 32768
-	CosineThreshold *float64       `json:"cosine_threshold,omitempty"` // a similarity, -1 to 1
-	CustomMetadata  map[string]any `json:"custom_metadata,omitempty"`
+	TopK              *int     `json:"top_k,omitempty"`               // 1 to 1000
+	ChunkTopK         *int     `json:"chunk_top_k,omitempty"`         // 1 to 1000
+	MaxEntityTokens   *int     `json:"max_entity_tokens,omitempty"`   // 1 to 1,000,000
+	MaxRelationTokens *int     `json:"max_relation_tokens,omitempty"` // 1 to 1,000,000
+	MaxTotalTokens    *int     `json:"max_total_tokens,omitempty"`    // 1 to 1,000,000
+	CosineThreshold   *float64 `json:"cosine_threshold,omitempty"`    // a similarity, -1 to 1
+	MinRerankScore    *float64 `json:"min_rerank_score,omitempty"`    // 0 is none
+	EnableRerank      *bool    `json:"enable_rerank,omitempty"`
+	EnableLLMCache    *bool    `json:"enable_llm_cache,omitempty"` // of questions
 
-	// What a language model is told when it reads the documents of this knowledge
-	// base; documents that are there keep what was read of them until they change.
+	ChunkSize    *int `json:"chunk_size,omitempty"`    // tokens, 16 to 32768
+	ChunkOverlap *int `json:"chunk_overlap,omitempty"` // tokens, less than ChunkSize
+
+	// What a language model is told when it reads documents; those that are there keep
+	// what was read of them until they change.
 	Language    *string  `json:"language,omitempty"`     // of descriptions and keywords; "" is the server's
 	EntityTypes []string `json:"entity_types,omitempty"` // at most 64; none are the server's
 	Gleaning    *int     `json:"gleaning,omitempty"`     // 0 to 2: how often it is asked what it missed
@@ -76,7 +79,12 @@ type KBConfig struct {
 	// text with placeholders in braces and nothing in them runs. An update replaces
 	// all of them; {} goes back to the server's.
 	Prompts map[string]string `json:"prompts,omitempty"`
+
+	CustomMetadata map[string]any `json:"custom_metadata,omitempty"` // the caller's own
 }
+
+// Models are the names that a Config may choose from, the server's own among them.
+type Models struct{ Chat, Embedding, Rerank []string }
 
 // Quota is what a tenant may use; 0 is no limit, but for MaxKBs, where the server
 // has a limit of its own. This room enforces MaxKBs; the rest is kept for the
@@ -111,55 +119,131 @@ func defaultQuota(maxKBs int) Quota {
 	}
 }
 
-// override sets *to if v says something.
-func override[T any](to **T, v *T) {
-	if v != nil {
-		c := *v
-		*to = &c
-	}
-}
-
-// apply returns c with the fields u sets replaced.
-func (c TenantConfig) apply(u TenantConfig) TenantConfig {
-	override(&c.LLMModel, u.LLMModel)
-	override(&c.EmbeddingModel, u.EmbeddingModel)
-	override(&c.RerankModel, u.RerankModel)
-	override(&c.LLMTemperature, u.LLMTemperature)
-	override(&c.LLMMaxTokens, u.LLMMaxTokens)
-	override(&c.EmbeddingDim, u.EmbeddingDim)
-	override(&c.EmbeddingBatchNum, u.EmbeddingBatchNum)
-	override(&c.TopK, u.TopK)
-	override(&c.ChunkTopK, u.ChunkTopK)
-	override(&c.CosineThreshold, u.CosineThreshold)
-	override(&c.EnableLLMCache, u.EnableLLMCache)
-	override(&c.EnableRerank, u.EnableRerank)
-	override(&c.ChunkSize, u.ChunkSize)
-	override(&c.ChunkOverlap, u.ChunkOverlap)
-	if u.LLMModelKwargs != nil {
-		c.LLMModelKwargs = u.LLMModelKwargs
-	}
-	if u.CustomMetadata != nil {
-		c.CustomMetadata = u.CustomMetadata
+// apply returns c with the fields u sets replaced, and those named in unset taken out.
+func (c Config) apply(u Config, unset []string) Config {
+	c.set(u)
+	to := reflect.ValueOf(&c).Elem()
+	for i := range to.NumField() {
+		if slices.Contains(unset, settingName(i)) {
+			to.Field(i).SetZero()
+		}
 	}
 	return c
 }
 
+// set replaces the fields that u sets.
+func (c *Config) set(u Config) {
+	from, to := reflect.ValueOf(u), reflect.ValueOf(c).Elem()
+	for i := range from.NumField() {
+		if !from.Field(i).IsNil() {
+			to.Field(i).Set(from.Field(i))
+		}
+	}
+}
+
+// settingName is the name of field i of a Config as callers write it.
+func settingName(i int) string {
+	name, _, _ := strings.Cut(reflect.TypeFor[Config]().Field(i).Tag.Get("json"), ",")
+	return name
+}
+
+// SettingNames are the names of the settings that move something, as callers write them.
+func SettingNames() (names []string) {
+	for i := range reflect.TypeFor[Config]().NumField() {
+		if name := settingName(i); name != "custom_metadata" && name != "embedding_dim" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Over returns base with the fields that c sets in their place: what one level says
+// before what the levels below it do. An empty language and no entity types say
+// nothing; prompts go one by one. An overlap that was meant for longer chunks is cut to
+// a quarter of c's.
+func (c Config) Over(base Config) Config {
+	out := base
+	out.set(c)
+	if c.Language != nil && *c.Language == "" {
+		out.Language = base.Language
+	}
+	if len(c.EntityTypes) == 0 {
+		out.EntityTypes = base.EntityTypes
+	}
+	out.Prompts = maps.Clone(base.Prompts)
+	if out.Prompts == nil {
+		out.Prompts = c.Prompts
+	} else {
+		maps.Copy(out.Prompts, c.Prompts)
+	}
+	if c.ChunkSize != nil && c.ChunkOverlap == nil && out.ChunkOverlap != nil {
+		overlap := min(*out.ChunkOverlap, *c.ChunkSize/4)
+		out.ChunkOverlap = &overlap
+	}
+	return out
+}
+
+// changeConfig is an update of a configuration: what in sets and what unset names is
+// changed, and what then stands is checked. One that is not touched is not: a model may
+// have been taken from the server since it was chosen.
+func changeConfig(c Config, in *Config, unset []string, m Models) (out Config, touched bool, err error) {
+	if in == nil && len(unset) == 0 {
+		return c, false, nil
+	}
+	if in == nil {
+		in = &Config{}
+	}
+	if err := firstError(checkUnset("config_unset", unset), in.check(m)); err != nil {
+		return c, false, err
+	}
+	out = c.apply(*in, unset)
+	if out.ChunkSize != nil && out.ChunkOverlap != nil && *out.ChunkOverlap >= *out.ChunkSize {
+		err = badField("config.chunk_overlap", "must be less than chunk_size")
+	}
+	return out, true, err
+}
+
+// checkUnset refuses a name that no setting has.
+func checkUnset(field string, unset []string) error {
+	var known []string
+	for i := range reflect.TypeFor[Config]().NumField() {
+		known = append(known, settingName(i))
+	}
+	if len(unset) > len(known) {
+		return badField(field, fmt.Sprintf("has %d names; there are %d settings", len(unset), len(known)))
+	}
+	for i, name := range unset {
+		if !slices.Contains(known, name) {
+			return badField(fmt.Sprintf("%s[%d]", field, i), "is not the name of a setting")
+		}
+	}
+	return nil
+}
+
 // check returns a *FieldError for the first field out of its range.
-func (c TenantConfig) check() error {
+func (c Config) check(m Models) error {
 	err := firstError(
-		modelName("config.llm_model", c.LLMModel),
-		modelName("config.embedding_model", c.EmbeddingModel),
-		modelName("config.rerank_model", c.RerankModel),
+		modelName("config.llm_model", c.LLMModel, m.Chat),
+		modelName("config.embedding_model", c.EmbeddingModel, m.Embedding),
+		modelName("config.rerank_model", c.RerankModel, m.Rerank),
+		modelKwargs("config.llm_model_kwargs", c.LLMModelKwargs),
 		within("config.llm_temperature", c.LLMTemperature, 0, maxTemperature),
 		within("config.llm_max_tokens", c.LLMMaxTokens, 1, maxAnswerTokens),
 		within("config.embedding_dim", c.EmbeddingDim, 1, maxEmbeddingDim),
 		within("config.embedding_batch_num", c.EmbeddingBatchNum, 1, maxEmbeddingBatch),
 		within("config.top_k", c.TopK, 1, maxTopK),
 		within("config.chunk_top_k", c.ChunkTopK, 1, maxTopK),
+		within("config.max_entity_tokens", c.MaxEntityTokens, 1, maxTokenBudget),
+		within("config.max_relation_tokens", c.MaxRelationTokens, 1, maxTokenBudget),
+		within("config.max_total_tokens", c.MaxTotalTokens, 1, maxTokenBudget),
 		within("config.cosine_threshold", c.CosineThreshold, -1, 1),
-		within("config.chunk_size", c.ChunkSize, 1, maxChunkTokens),
+		within("config.min_rerank_score", c.MinRerankScore, 0, maxRerankScore),
+		within("config.chunk_size", c.ChunkSize, minChunkTokens, maxChunkTokens),
 		within("config.chunk_overlap", c.ChunkOverlap, 0, maxChunkTokens),
-		metadata("config.llm_model_kwargs", c.LLMModelKwargs),
+		language("config.language", c.Language),
+		entityTypes("config.entity_types", c.EntityTypes),
+		within("config.gleaning", c.Gleaning, 0, maxGleaning),
+		prompts("config.prompts", c.Prompts),
 		metadata("config.custom_metadata", c.CustomMetadata),
 	)
 	if err == nil && c.ChunkSize != nil && c.ChunkOverlap != nil && *c.ChunkOverlap >= *c.ChunkSize {
@@ -168,37 +252,23 @@ func (c TenantConfig) check() error {
 	return err
 }
 
-// apply returns c with the fields u sets replaced.
-func (c KBConfig) apply(u KBConfig) KBConfig {
-	override(&c.TopK, u.TopK)
-	override(&c.ChunkSize, u.ChunkSize)
-	override(&c.CosineThreshold, u.CosineThreshold)
-	override(&c.Language, u.Language)
-	override(&c.Gleaning, u.Gleaning)
-	if u.CustomMetadata != nil {
-		c.CustomMetadata = u.CustomMetadata
+// modelKwargs refuses what is not sent on: a tenant says how its answers are written and
+// nothing of how a server is reached.
+func modelKwargs(field string, m map[string]any) error {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		v, number := m[name].(float64)
+		switch {
+		case name == "temperature" && number && v >= 0 && v <= maxTemperature:
+		case name == "max_tokens" && number && v >= 1 && v <= maxAnswerTokens && v == math.Trunc(v):
+		case name == "temperature":
+			return badField(field+".temperature", fmt.Sprintf("must be from 0 to %v", maxTemperature))
+		case name == "max_tokens":
+			return badField(field+".max_tokens", fmt.Sprintf("must be a whole number from 1 to %d", maxAnswerTokens))
+		default:
+			return badField(field, fmt.Sprintf("holds %.40q; it may hold temperature and max_tokens", name))
+		}
 	}
-	if u.EntityTypes != nil {
-		c.EntityTypes = u.EntityTypes
-	}
-	if u.Prompts != nil {
-		c.Prompts = u.Prompts
-	}
-	return c
-}
-
-// check returns a *FieldError for the first field out of its range.
-func (c KBConfig) check() error {
-	return firstError(
-		within("config.top_k", c.TopK, 1, maxTopK),
-		within("config.chunk_size", c.ChunkSize, minChunkTokens, maxChunkTokens),
-		within("config.cosine_threshold", c.CosineThreshold, -1, 1),
-		metadata("config.custom_metadata", c.CustomMetadata),
-		language("config.language", c.Language),
-		entityTypes("config.entity_types", c.EntityTypes),
-		within("config.gleaning", c.Gleaning, 0, maxGleaning),
-		prompts("config.prompts", c.Prompts),
-	)
+	return nil
 }
 
 func language(field string, v *string) error {
@@ -347,14 +417,15 @@ func within[T int | int64 | float64](field string, v *T, least, most T) error {
 	return badField(field, fmt.Sprintf("must be from %v to %v", least, most))
 }
 
-func modelName(field string, v *string) error {
-	if v == nil {
+// modelName refuses a model that the server's configuration does not name.
+func modelName(field string, v *string, offered []string) error {
+	switch {
+	case v == nil || slices.Contains(offered, *v):
 		return nil
+	case len(offered) == 0:
+		return badField(field, "cannot be set: this server has no such model")
 	}
-	if *v == "" || len(*v) > maxModelNameBytes || !plainText(*v) {
-		return badField(field, fmt.Sprintf("must be 1 to %d printable characters", maxModelNameBytes))
-	}
-	return nil
+	return badField(field, fmt.Sprintf("is not a model of this server; it may be %s", strings.Join(offered, ", ")))
 }
 
 // metadata checks that a map of a caller's own can be stored: its size as JSON.

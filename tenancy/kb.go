@@ -20,7 +20,7 @@ type KB struct {
 	IsActive     bool           `json:"is_active"`
 	Status       string         `json:"status"` // "ready"; whoever indexes may say otherwise
 	IndexVersion int            `json:"index_version"`
-	Config       KBConfig       `json:"config"`
+	Config       Config         `json:"config"`
 	CreatedAt    time.Time      `json:"created_at"`
 	UpdatedAt    time.Time      `json:"updated_at"`
 	CreatedBy    string         `json:"created_by"`
@@ -41,7 +41,7 @@ type KBInput struct {
 	ID          string         `json:"kb_id"`
 	Name        string         `json:"kb_name"` // required, 1 to 255 characters
 	Description string         `json:"description"`
-	Config      KBConfig       `json:"config"`
+	Config      Config         `json:"config"`
 	Metadata    map[string]any `json:"metadata"`
 }
 
@@ -50,7 +50,8 @@ type KBInput struct {
 type KBUpdate struct {
 	Name        *string        `json:"kb_name"`
 	Description *string        `json:"description"`
-	Config      *KBConfig      `json:"config"`
+	Config      *Config        `json:"config"`
+	ConfigUnset []string       `json:"config_unset"` // names of settings to override no longer
 	Metadata    map[string]any `json:"metadata"`
 }
 
@@ -74,7 +75,7 @@ func (s *Store) CreateKB(ctx context.Context, p Principal, tenant string, in KBI
 	}
 	err = firstError(
 		CheckID("kb_id", in.ID), checkName("kb_name", in.Name), checkDescription("description", in.Description),
-		in.Config.check(), metadata("metadata", in.Metadata),
+		in.Config.check(s.opt.Models), metadata("metadata", in.Metadata),
 	)
 	if err != nil {
 		return KB{}, err
@@ -258,7 +259,7 @@ func (s *Store) UpdateKB(ctx context.Context, p Principal, tenant, kb string, in
 			return err
 		}
 		oldName := foldName(r.KB.Name)
-		changed, err := r.KB.apply(in)
+		changed, err := r.KB.apply(in, s.opt.Models)
 		if err != nil {
 			return err
 		}
@@ -291,22 +292,26 @@ func (s *Store) UpdateKB(ctx context.Context, p Principal, tenant, kb string, in
 }
 
 // apply changes what in sets, checks the result, and names the fields for the record.
-func (k *KB) apply(in KBUpdate) (changed string, err error) {
+func (k *KB) apply(in KBUpdate, m Models) (changed string, err error) {
 	var fields []string
+	c, touched, err := changeConfig(k.Config, in.Config, in.ConfigUnset, m)
+	if err != nil {
+		return "", err
+	}
 	if in.Name != nil {
 		k.Name, fields = *in.Name, append(fields, "kb_name")
 	}
 	if in.Description != nil {
 		k.Description, fields = *in.Description, append(fields, "description")
 	}
-	if in.Config != nil {
-		k.Config, fields = k.Config.apply(*in.Config), append(fields, "config")
+	if touched {
+		k.Config, fields = c, append(fields, "config")
 	}
 	if in.Metadata != nil {
 		k.Metadata, fields = in.Metadata, append(fields, "metadata")
 	}
 	return strings.Join(fields, " "), firstError(
 		checkName("kb_name", k.Name), checkDescription("description", k.Description),
-		k.Config.check(), metadata("metadata", k.Metadata),
+		metadata("metadata", k.Metadata),
 	)
 }

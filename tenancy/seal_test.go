@@ -52,7 +52,7 @@ func TestSeal_NothingLeadsOut(t *testing.T) {
 const handedOut = `
 Space.Asker func() string
 Space.Commit func(context.Context, func(*tenancy.Tx) error) error
-Space.Config func(context.Context) (tenancy.KBConfig, error)
+Space.Config func(context.Context) (tenancy.Config, tenancy.Config, error)
 Space.ID func() tenancy.SpaceID
 Space.KBID func() string
 Space.Permission func() tenancy.Permission

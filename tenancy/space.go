@@ -117,23 +117,24 @@ func (s *Space) Verify(ctx context.Context) error {
 	return nil
 }
 
-// Config returns the settings of this knowledge base as they are now; it takes no
-// permission beside the one that was entered with. ErrKBGone as with View.
-func (s *Space) Config(ctx context.Context) (KBConfig, error) {
+// Config returns what the tenant and what the knowledge base override as it is now; it
+// takes no permission beside the one that was entered with. ErrKBGone as with View.
+func (s *Space) Config(ctx context.Context) (tenant, kb Config, err error) {
 	if err := ctx.Err(); err != nil {
-		return KBConfig{}, err
+		return tenant, kb, err
 	}
-	var r kbRecord
-	err := s.store.db.View(func(kt *keyspace.Tx) error {
-		return getJSON(kt, kindKB, u64s(s.tenant, s.kb), &r)
+	var t tenantRecord
+	var k kbRecord
+	err = s.store.db.View(func(kt *keyspace.Tx) error {
+		return firstError(getJSON(kt, kindKB, u64s(s.tenant, s.kb), &k), getJSON(kt, kindTenant, u64(s.tenant), &t))
 	})
 	if isNotFound(err) {
 		err = ErrKBGone
 	}
 	if err != nil {
-		return KBConfig{}, fmt.Errorf("settings of knowledge base %s: %w", s.kbID, err)
+		return tenant, kb, fmt.Errorf("settings of knowledge base %s: %w", s.kbID, err)
 	}
-	return r.KB.Config, nil
+	return t.Tenant.Config, k.KB.Config, nil
 }
 
 func (s *Space) tx(ctx context.Context, kt *keyspace.Tx) *Tx {

@@ -33,8 +33,9 @@ type Options struct {
 	TokenSecret     []byte
 	TokenTTL        time.Duration // of tokens that ask for none; 24 h
 	Now             func() time.Time
-	MaxKBsPerTenant int // what a new tenant's quota says; 50
-	MaxTenants      int // 10,000
+	MaxKBsPerTenant int    // what a new tenant's quota says; 50
+	MaxTenants      int    // 10,000
+	Models          Models // that tenants and knowledge bases may choose from
 
 	// AuditOff records nothing but that nothing is recorded (ENABLE_AUDIT_LOGGING=false).
 	AuditOff bool

@@ -15,7 +15,7 @@ type Tenant struct {
 	ID          string         `json:"tenant_id"`
 	Name        string         `json:"tenant_name"`
 	Description string         `json:"description"`
-	Config      TenantConfig   `json:"config"`
+	Config      Config         `json:"config"`
 	Quota       Quota          `json:"quota"`
 	IsActive    bool           `json:"is_active"` // false: suspended, its data is not entered
 	CreatedAt   time.Time      `json:"created_at"`
@@ -35,7 +35,7 @@ type TenantInput struct {
 	ID          string         `json:"tenant_id"`
 	Name        string         `json:"tenant_name"` // required, 1 to 255 characters
 	Description string         `json:"description"`
-	Config      TenantConfig   `json:"config"`
+	Config      Config         `json:"config"`
 	Quota       *QuotaUpdate   `json:"quota"`
 	Metadata    map[string]any `json:"metadata"`
 }
@@ -46,7 +46,8 @@ type TenantInput struct {
 type TenantUpdate struct {
 	Name        *string        `json:"tenant_name"`
 	Description *string        `json:"description"`
-	Config      *TenantConfig  `json:"config"`
+	Config      *Config        `json:"config"`
+	ConfigUnset []string       `json:"config_unset"` // names of settings to override no longer
 	Quota       *QuotaUpdate   `json:"quota"`
 	IsActive    *bool          `json:"is_active"`
 	Metadata    map[string]any `json:"metadata"`
@@ -83,7 +84,7 @@ func (s *Store) CreateTenant(ctx context.Context, p Principal, in TenantInput) (
 	quota := defaultQuota(s.opt.MaxKBsPerTenant).apply(in.Quota)
 	err := firstError(
 		CheckID("tenant_id", in.ID), checkName("tenant_name", in.Name), checkDescription("description", in.Description),
-		in.Config.check(), quota.check(), metadata("metadata", in.Metadata),
+		in.Config.check(s.opt.Models), quota.check(), metadata("metadata", in.Metadata),
 	)
 	if err != nil {
 		return Tenant{}, err
@@ -223,7 +224,7 @@ func (s *Store) UpdateTenant(ctx context.Context, p Principal, id string, in Ten
 		if err != nil {
 			return err
 		}
-		changed, err := r.Tenant.apply(in)
+		changed, err := r.Tenant.apply(in, s.opt.Models)
 		if err != nil {
 			return err
 		}
@@ -247,16 +248,20 @@ func (s *Store) UpdateTenant(ctx context.Context, p Principal, id string, in Ten
 }
 
 // apply changes what in sets, checks the result, and names the fields for the record.
-func (t *Tenant) apply(in TenantUpdate) (changed string, err error) {
+func (t *Tenant) apply(in TenantUpdate, m Models) (changed string, err error) {
 	var fields []string
+	c, touched, err := changeConfig(t.Config, in.Config, in.ConfigUnset, m)
+	if err != nil {
+		return "", err
+	}
 	if in.Name != nil {
 		t.Name, fields = *in.Name, append(fields, "tenant_name")
 	}
 	if in.Description != nil {
 		t.Description, fields = *in.Description, append(fields, "description")
 	}
-	if in.Config != nil {
-		t.Config, fields = t.Config.apply(*in.Config), append(fields, "config")
+	if touched {
+		t.Config, fields = c, append(fields, "config")
 	}
 	if in.Quota != nil {
 		t.Quota, fields = t.Quota.apply(in.Quota), append(fields, "quota")
@@ -269,7 +274,7 @@ func (t *Tenant) apply(in TenantUpdate) (changed string, err error) {
 	}
 	return strings.Join(fields, " "), firstError(
 		checkName("tenant_name", t.Name), checkDescription("description", t.Description),
-		t.Config.check(), t.Quota.check(), metadata("metadata", t.Metadata),
+		t.Quota.check(), metadata("metadata", t.Metadata),
 	)
 }
 

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"alcove/engine"
@@ -10,6 +14,7 @@ import (
 	"alcove/engine/openai"
 	"alcove/engine/parse"
 	"alcove/engine/rerank"
+	"alcove/tenancy"
 )
 
 // models are the implementations of engine's interfaces that the settings name.
@@ -19,6 +24,23 @@ type models struct {
 	extractor engine.Extractor
 	answerer  engine.Answerer
 	reranker  engine.Reranker // nil without one
+
+	names engine.Models  // more of them, that tenants may choose
+	own   tenancy.Config // the names of those above, where they have one
+}
+
+// offered are the names that a tenant may choose from.
+func (m models) offered() (o tenancy.Models) {
+	list := func(own *string, others []string) []string {
+		if own != nil {
+			others = append([]string{*own}, others...)
+		}
+		return others
+	}
+	o.Chat = list(m.own.LLMModel, slices.Sorted(maps.Keys(m.names.Chatters)))
+	o.Embedding = list(m.own.EmbeddingModel, slices.Sorted(maps.Keys(m.names.Embedders)))
+	o.Rerank = list(m.own.RerankModel, slices.Sorted(maps.Keys(m.names.Rerankers)))
+	return o
 }
 
 // String names the models for a log line.
@@ -38,6 +60,8 @@ func (m models) into(o *engine.Options) {
 	o.Parser = parse.New()
 	o.HTML = parse.HTML
 	o.Chatter, o.Embedder, o.Extractor, o.Answerer, o.Reranker = m.chatter, m.embedder, m.extractor, m.answerer, m.reranker
+	o.Models = m.names
+	o.Settings = m.own.Over(o.Settings)
 	if m.chatter != nil {
 		o.Fallback = builtin.Answerer()
 	}
@@ -92,6 +116,7 @@ func (v *values) models() func() (models, error) {
 	chatEnd := endpoint{chat, chatHost, v.str("LLM_BINDING_API_KEY"), timeout}
 	embedEnd := endpoint{embed, embedHost, embedKey, timeout}
 	reranker := v.reranker(chat)
+	chats, embeds, ranks := v.more("LLM", chat), v.more("EMBEDDING", embed), v.more("RERANK", strings.ToLower(v.str("RERANK_BINDING")))
 	return func() (m models, err error) {
 		if m.chatter, err = chatEnd.chatter(v.str("LLM_MODEL"), window); err != nil {
 			return m, fmt.Errorf("LLM_BINDING %s: %w", chat, err)
@@ -99,8 +124,21 @@ func (v *values) models() func() (models, error) {
 		if m.embedder, err = embedEnd.embedder(v.str("EMBEDDING_MODEL"), embedCtx, dim, batch); err != nil {
 			return m, fmt.Errorf("EMBEDDING_BINDING %s: %w", embed, err)
 		}
-		if m.reranker, err = reranker(m.chatter); err != nil {
+		if m.reranker, err = reranker(m.chatter, v.str("RERANK_MODEL")); err != nil {
 			return m, fmt.Errorf("RERANK_BINDING: %w", err)
+		}
+		m.own = tenancy.Config{LLMModel: named(m.chatter != nil, v.str("LLM_MODEL")), RerankModel: named(m.reranker != nil, v.str("RERANK_MODEL")),
+			EmbeddingModel: named(true, cmp.Or(v.str("EMBEDDING_MODEL"), m.embedder.Model()))}
+		if m.names.Chatters, err = each(chats, func(name string) (engine.Chatter, error) { return chatEnd.chatter(name, window) }); err != nil {
+			return m, fmt.Errorf("LLM_MODELS: %w", err)
+		}
+		if m.names.Embedders, err = each(embeds, func(name string) (engine.Embedder, error) {
+			return embedEnd.embedder(name, embedCtx, 0, batch)
+		}); err != nil {
+			return m, fmt.Errorf("EMBEDDING_MODELS: %w", err)
+		}
+		if m.names.Rerankers, err = each(ranks, func(name string) (engine.Reranker, error) { return reranker(m.chatter, name) }); err != nil {
+			return m, fmt.Errorf("RERANK_MODELS: %w", err)
 		}
 		if m.chatter == nil {
 			m.extractor, m.answerer = builtin.Extractor(builtin.Options{}), builtin.Answerer()
@@ -114,7 +152,7 @@ func (v *values) models() func() (models, error) {
 
 // reranker reads the settings of the reranker; what it returns makes it, nil when
 // there is none.
-func (v *values) reranker(chat string) func(engine.Chatter) (engine.Reranker, error) {
+func (v *values) reranker(chat string) func(c engine.Chatter, model string) (engine.Reranker, error) {
 	binding := v.oneOf("RERANK_BINDING", "null", "none", "cohere", "jina", "openai", "tei", "llm")
 	o := rerank.Options{
 		Shape: rerank.Shape(binding), URL: v.url("RERANK_BINDING_HOST", ""), Model: v.str("RERANK_MODEL"), APIKey: v.str("RERANK_BINDING_API_KEY"),
@@ -128,7 +166,9 @@ func (v *values) reranker(chat string) func(engine.Chatter) (engine.Reranker, er
 	case (binding == "openai" || binding == "cohere" || binding == "jina") && o.Model == "":
 		v.bad("RERANK_MODEL", "is needed with RERANK_BINDING=%s", binding)
 	}
-	return func(c engine.Chatter) (engine.Reranker, error) {
+	return func(c engine.Chatter, model string) (engine.Reranker, error) {
+		o := o
+		o.Model = model
 		switch binding {
 		case "null", "none":
 			return nil, nil
@@ -141,6 +181,40 @@ func (v *values) reranker(chat string) func(engine.Chatter) (engine.Reranker, er
 		}
 		return r, nil
 	}
+}
+
+// more reads the names of further models of a binding: those of its server.
+func (v *values) more(of, binding string) (names []string) {
+	setting := of + "_MODELS"
+	names = v.list(setting)
+	if len(names) > 0 && (binding == "builtin" || binding == "null" || binding == "none" || binding == "llm") {
+		v.bad(setting, "needs a model server: %s_BINDING is %s", of, binding)
+	}
+	if own := v.str(of + "_MODEL"); own != "" {
+		names = slices.DeleteFunc(names, func(n string) bool { return n == own })
+	}
+	return names
+}
+
+// each makes a model for every name.
+func each[M any](names []string, make func(string) (M, error)) (map[string]M, error) {
+	out := map[string]M{}
+	for _, name := range names {
+		m, err := make(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		out[name] = m
+	}
+	return out, nil
+}
+
+// named is a model's name, where there is the model and it has one.
+func named(is bool, name string) *string {
+	if !is || name == "" {
+		return nil
+	}
+	return &name
 }
 
 // endpoint is one model server.

@@ -117,6 +117,7 @@ func (v *values) server(log *slog.Logger) serverConfig {
 		NoKeywordCall:    !v.on("KEYWORD_MODEL_CALL"),
 		QueryCacheBytes:  v.number("QUERY_CACHE_BYTES", 1, 1<<40),
 	}
+	cfg.engine.Settings = v.questions()
 	if !v.on("ENABLE_LLM_CACHE") {
 		cfg.engine.QueryCacheBytes = -1
 	}
@@ -143,6 +144,26 @@ func (v *values) server(log *slog.Logger) serverConfig {
 		cfg.http.ScanFolders[name] = path
 	}
 	return cfg
+}
+
+// questions reads what a question is asked with that says nothing itself.
+func (v *values) questions() (c tenancy.Config) {
+	for name, into := range map[string]**int{
+		"TOP_K": &c.TopK, "CHUNK_TOP_K": &c.ChunkTopK, "MAX_ENTITY_TOKENS": &c.MaxEntityTokens,
+		"MAX_RELATION_TOKENS": &c.MaxRelationTokens, "MAX_TOTAL_TOKENS": &c.MaxTotalTokens,
+	} {
+		most := int64(1_000_000)
+		if strings.HasSuffix(name, "TOP_K") {
+			most = 1000
+		}
+		n := int(v.number(name, 1, most))
+		*into = &n
+	}
+	if v.str("COSINE_THRESHOLD") != "" {
+		x := v.decimal("COSINE_THRESHOLD", -1, 1)
+		c.CosineThreshold = &x
+	}
+	return c
 }
 
 // store reads the settings of the data folder alone.
@@ -269,6 +290,7 @@ func startServer(cfg serverConfig) (*running, error) {
 	if s.models, err = cfg.models(); err != nil {
 		return nil, err
 	}
+	cfg.store.Models = s.models.offered()
 	if s.store, err = tenancy.Open(cfg.store); err != nil {
 		return nil, err
 	}

@@ -231,3 +231,31 @@ func TestCommands_Help(t *testing.T) {
 	}
 	walk(root())
 }
+
+// A tenant may choose what the server's configuration names, its own model first, and
+// nothing where there is no server to have more of them.
+func TestSettings_ModelsOffered(t *testing.T) {
+	t.Chdir(t.TempDir())
+	v := load(t, "--llm-binding", "ollama", "--llm-model", "small", "--llm-models", "large, small,medium",
+		"--embedding-binding", "openai", "--embedding-model", "bge", "--embedding-models", "e5", "--top-k", "11", "--cosine-threshold", "0.4")
+	cfg := v.server(v.logger())
+	require.NoError(t, v.err())
+	m, err := cfg.models()
+	require.NoError(t, err)
+	require.Equal(t, tenancy.Models{Chat: []string{"small", "large", "medium"}, Embedding: []string{"bge", "e5"}}, m.offered())
+	require.Equal(t, "large", m.names.Chatters["large"].Model())
+	require.Equal(t, "openai/e5", m.names.Embedders["e5"].Model())
+	o := cfg.engine
+	m.into(&o)
+	require.Equal(t, []any{11, 0.4, "small"}, []any{*o.Settings.TopK, *o.Settings.CosineThreshold, *o.Settings.LLMModel})
+
+	v = load(t, "--llm-models", "any", "--embedding-models", "any", "--rerank-models", "any")
+	v.server(v.logger())
+	for _, name := range []string{"LLM_MODELS", "EMBEDDING_MODELS", "RERANK_MODELS"} {
+		require.ErrorContains(t, v.err(), name+" (from flag): needs a model server")
+	}
+	v = load(t)
+	m, err = v.server(v.logger()).models()
+	require.NoError(t, err)
+	require.Equal(t, tenancy.Models{Embedding: []string{"builtin-hybrid-v1"}}, m.offered())
+}

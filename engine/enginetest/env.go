@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -46,9 +47,10 @@ func New(t testing.TB, o engine.Options) *Env { return Open(t, "", o) }
 // Open is New with a store in dir.
 func Open(t testing.TB, dir string, o engine.Options) *Env {
 	t.Helper()
-	v := &Env{t: t, store: tenancy.Options{Dir: dir, MaxKBsPerTenant: 1000}, kbs: map[[2]string]bool{}}
-	v.openStore()
+	v := &Env{t: t, kbs: map[[2]string]bool{}}
 	v.Options = withModels(o)
+	v.store = tenancy.Options{Dir: dir, MaxKBsPerTenant: 1000, Models: offered(v.Options)}
+	v.openStore()
 	v.start()
 	t.Cleanup(func() {
 		if v.Engine == nil {
@@ -86,6 +88,22 @@ func withModels(o engine.Options) engine.Options {
 		o.RetryBase = time.Nanosecond
 	}
 	return o
+}
+
+// offered are the models of an engine by name.
+func offered(o engine.Options) tenancy.Models {
+	m := tenancy.Models{
+		Chat: slices.Sorted(maps.Keys(o.Models.Chatters)), Embedding: slices.Sorted(maps.Keys(o.Models.Embedders)),
+		Rerank: slices.Sorted(maps.Keys(o.Models.Rerankers)),
+	}
+	m.Embedding = append(m.Embedding, o.Embedder.Model())
+	if o.Chatter != nil {
+		m.Chat = append(m.Chat, o.Chatter.Model())
+	}
+	if o.Reranker != nil {
+		m.Rerank = append(m.Rerank, o.Reranker.Model())
+	}
+	return m
 }
 
 func (v *Env) openStore() {

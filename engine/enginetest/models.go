@@ -204,6 +204,7 @@ func (Answerer) Model() string { return "none" }
 // Chatter answers with what Reply returns.
 type Chatter struct {
 	Script
+	Name  string // "scripted-chat"
 	Reply func(r engine.ChatRequest) (string, error)
 }
 
@@ -229,4 +230,4 @@ func (c *Chatter) Chat(ctx context.Context, r engine.ChatRequest, onDelta func(s
 }
 
 // Model implements engine.Chatter.
-func (c *Chatter) Model() string { return "scripted-chat" }
+func (c *Chatter) Model() string { return cmp.Or(c.Name, "scripted-chat") }
