@@ -10,6 +10,7 @@
 //	  decode.go, upload.go the body, strictly; bounded in bytes, depth, parts and time
 //	  one file per noun    documents.go, query.go, graph.go, tenants.go, keys.go, auth.go, health.go
 //	  encode.go, stream.go the answer, whole or as events
+//	  openapi.go           what /openapi.json says of all that; operations.go has a line for each route
 //	  errors.go            the one table from an error to a status, a code and a message
 //
 // A handler gets what it is allowed to use, not who is asking: the route line

@@ -249,14 +249,17 @@ func (s *Server) deleteDocument(w http.ResponseWriter, r *http.Request, kb *engi
 	return success(w, d)
 }
 
+// deleteInput names the documents of one delete.
+type deleteInput struct {
+	DocIDs []string `json:"doc_ids"`
+}
+
 func (s *Server) deleteDocuments(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
 	dry, err := boolParam(r, "dry_run")
 	if err != nil {
 		return err
 	}
-	var in struct {
-		DocIDs []string `json:"doc_ids"`
-	}
+	var in deleteInput
 	if err := s.decodeSmall(r, &in); err != nil {
 		return err
 	}
@@ -278,12 +281,22 @@ func (s *Server) getTrack(w http.ResponseWriter, r *http.Request, kb *engine.Rea
 	return success(w, t)
 }
 
+// countsOfStatus is how many documents are in each state.
+type countsOfStatus struct {
+	StatusCounts map[string]int `json:"status_counts"`
+}
+
 func (s *Server) statusCounts(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
 	counts, err := kb.StatusCounts(r.Context())
 	if err != nil {
 		return err
 	}
-	return success(w, map[string]any{"status_counts": counts})
+	return success(w, countsOfStatus{counts})
+}
+
+// jobList is the work that is not done yet.
+type jobList struct {
+	Jobs []engine.JobInfo `json:"jobs"`
 }
 
 func (s *Server) listJobs(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
@@ -291,7 +304,7 @@ func (s *Server) listJobs(w http.ResponseWriter, r *http.Request, kb *engine.Rea
 	if err != nil {
 		return err
 	}
-	return success(w, map[string]any{"jobs": jobs})
+	return success(w, jobList{jobs})
 }
 
 func (s *Server) retryJob(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {

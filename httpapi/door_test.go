@@ -392,6 +392,11 @@ func TestRoutes_NoneBesideThePage(t *testing.T) {
 const rightsOfRoutes = `
 GET /healthz: public
 GET /readyz: public
+GET /openapi.json: public
+GET /docs: public
+GET /docs/page.js: public
+GET /docs/swagger-ui.css: public
+GET /docs/swagger-ui-bundle.js: public
 GET /api/v1/auth/me: any caller
 POST /api/v1/auth/revoke: any caller
 POST /api/v1/tenants: system:admin

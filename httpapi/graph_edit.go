@@ -25,11 +25,14 @@ func relationData(e *engine.GraphEdge) map[string]any {
 	return e.Properties
 }
 
+// entityInput is LightRAG's body of /graph/entity/create.
+type entityInput struct {
+	Name string            `json:"entity_name"`
+	Data engine.EntityEdit `json:"entity_data"`
+}
+
 func (s *Server) createEntity(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
-	var in struct {
-		Name string            `json:"entity_name"`
-		Data engine.EntityEdit `json:"entity_data"`
-	}
+	var in entityInput
 	if err := s.decodeSmall(r, &in); err != nil {
 		return err
 	}
@@ -40,14 +43,17 @@ func (s *Server) createEntity(w http.ResponseWriter, r *http.Request, kb *engine
 	return encode(w, http.StatusCreated, done{"success", fmt.Sprintf("Entity '%s' created successfully", n.ID), entityData(n)})
 }
 
+// entityUpdate is LightRAG's body of /graph/entity/edit, with reset beside it.
+type entityUpdate struct {
+	Name        string            `json:"entity_name"`
+	Data        engine.EntityEdit `json:"updated_data"`
+	Reset       bool              `json:"reset"`
+	AllowRename bool              `json:"allow_rename"`
+	AllowMerge  bool              `json:"allow_merge"`
+}
+
 func (s *Server) editEntity(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
-	var in struct {
-		Name        string            `json:"entity_name"`
-		Data        engine.EntityEdit `json:"updated_data"`
-		Reset       bool              `json:"reset"`
-		AllowRename bool              `json:"allow_rename"`
-		AllowMerge  bool              `json:"allow_merge"`
-	}
+	var in entityUpdate
 	if err := s.decodeSmall(r, &in); err != nil {
 		return err
 	}
@@ -69,12 +75,15 @@ func (s *Server) deleteEntity(w http.ResponseWriter, r *http.Request, kb *engine
 	return bare(w, done{"success", fmt.Sprintf("Entity '%s' deleted successfully", name), map[string]any{"entity_name": name}})
 }
 
+// relationInput is LightRAG's body of /graph/relation/create.
+type relationInput struct {
+	Source string              `json:"source_entity"`
+	Target string              `json:"target_entity"`
+	Data   engine.RelationEdit `json:"relation_data"`
+}
+
 func (s *Server) createRelation(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
-	var in struct {
-		Source string              `json:"source_entity"`
-		Target string              `json:"target_entity"`
-		Data   engine.RelationEdit `json:"relation_data"`
-	}
+	var in relationInput
 	if err := s.decodeSmall(r, &in); err != nil {
 		return err
 	}
@@ -85,13 +94,16 @@ func (s *Server) createRelation(w http.ResponseWriter, r *http.Request, kb *engi
 	return encode(w, http.StatusCreated, done{"success", fmt.Sprintf("Relation from '%s' to '%s' created successfully", e.Source, e.Target), relationData(e)})
 }
 
+// relationUpdate is LightRAG's body of /graph/relation/edit, with reset beside it.
+type relationUpdate struct {
+	Source string              `json:"source_id"`
+	Target string              `json:"target_id"`
+	Data   engine.RelationEdit `json:"updated_data"`
+	Reset  bool                `json:"reset"`
+}
+
 func (s *Server) editRelation(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
-	var in struct {
-		Source string              `json:"source_id"`
-		Target string              `json:"target_id"`
-		Data   engine.RelationEdit `json:"updated_data"`
-		Reset  bool                `json:"reset"`
-	}
+	var in relationUpdate
 	if err := s.decodeSmall(r, &in); err != nil {
 		return err
 	}

@@ -25,7 +25,8 @@ type house struct {
 	t      testing.TB
 	server *Server
 	log    *safeBuffer
-	admin  string // a system admin's token
+	admin  string       // a system admin's token
+	spec   *description // nil: exchanges are not held to it
 }
 
 func newHouse(t testing.TB, o Options) *house { return newHouseWith(t, o, engine.Options{}) }
@@ -42,6 +43,7 @@ func newHouseWith(t testing.TB, o Options, e engine.Options) *house {
 	h.server, err = New(o)
 	require.NoError(t, err)
 	h.admin = h.token(tenancy.TokenRequest{Subject: "root", System: true})
+	h.spec = describedBy(t, h.server)
 	return h
 }
 
@@ -61,14 +63,38 @@ func (h *house) key(tenant string, kbs *[]string, ps ...tenancy.Permission) stri
 	return k.Secret
 }
 
-// as asks with a credential: a token, a key or "" for none. body is JSON.
+// as asks with a credential: a token, a key or "" for none. body is JSON. What was
+// asked and answered must be as the server describes itself.
 func (h *house) as(credential, method, path, body string, head ...string) *httptest.ResponseRecorder {
 	var r io.Reader
 	if body != "" {
 		r = strings.NewReader(body)
 		head = append(head, "Content-Type", "application/json")
 	}
-	return ask(h.server, method, path, r, append(head, credentialHead(credential)...)...)
+	w := ask(h.server, method, path, r, append(head, credentialHead(credential)...)...)
+	if line, ok := h.line(method, path); ok && h.spec != nil {
+		h.spec.exchange(h.t, line, body, w)
+	}
+	return w
+}
+
+// line is the line of the route page that a path is served by.
+func (h *house) line(method, path string) (route, bool) {
+	path, _, _ = strings.Cut(path, "?")
+	parts := strings.Split(path, "/")
+	for _, line := range h.server.routeTable() {
+		pattern := strings.Split(line.pattern, "/")
+		if line.method == method && len(pattern) == len(parts) {
+			same := true
+			for i, p := range pattern {
+				same = same && (p == parts[i] || strings.HasPrefix(p, ":"))
+			}
+			if same {
+				return line, true
+			}
+		}
+	}
+	return route{}, false
 }
 
 func credentialHead(credential string) []string {

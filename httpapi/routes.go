@@ -39,6 +39,11 @@ func (s *Server) routeTable() []route {
 	return []route{
 		s.open(get, pathHealth, s.health),
 		s.open(get, pathReady, s.ready),
+		s.open(get, pathOpenAPI, s.openAPIDocument),
+		s.open(get, pathDocsUI, s.docsPage),
+		s.open(get, pathDocsStart, s.docsStart),
+		s.open(get, pathDocsStyle, swaggerUI("swagger-ui.css", "text/css; charset=utf-8")),
+		s.open(get, pathDocsScript, swaggerUI("swagger-ui-bundle.js", "text/javascript; charset=utf-8")),
 
 		s.managed(get, v1+"/auth/me", anyCaller, s.whoAmI),
 		s.managed(post, v1+"/auth/revoke", anyCaller, s.revokeToken),

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,8 @@ type Options struct {
 	Store  *tenancy.Store // required
 	Engine *engine.Engine // required
 	Logger *slog.Logger   // slog.Default()
+	// Version is what the server says it is in its description.
+	Version string
 
 	// AllowedHosts are names, besides loopback and the address the connection
 	// came in on, under which the unauthenticated pages answer.
@@ -113,10 +116,12 @@ type Server struct {
 	o      Options
 	router *httprouter.Router
 	pages  *cors.Cors // nil: no page of another origin may ask
-	hosts  map[string]struct{}
-	gate   gate
-	held   budget
-	bodies sync.Map // *steadyBody -> nil: those of the requests that are running
+	// description is the OpenAPI document of the routes.
+	description []byte
+	hosts       map[string]struct{}
+	gate        gate
+	held        budget
+	bodies      sync.Map // *steadyBody -> nil: those of the requests that are running
 }
 
 // New returns a Server that is ready to answer. It panics when a route of the
@@ -130,7 +135,15 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("httpapi options: %w", err)
 	}
 	s := newServer(o)
-	s.router = s.mount(s.routeTable())
+	routes := s.routeTable()
+	s.router = s.mount(routes)
+	spec, err := openAPI(routes, o.Version)
+	if err != nil {
+		return nil, err
+	}
+	if s.description, err = json.Marshal(spec); err != nil {
+		return nil, fmt.Errorf("openapi: %w", err)
+	}
 	return s, nil
 }
 

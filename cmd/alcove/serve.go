@@ -125,6 +125,7 @@ func (v *values) server(log *slog.Logger) serverConfig {
 		v.bad("CHUNK_OVERLAP_SIZE", "%d must be below CHUNK_SIZE %d", cfg.engine.ChunkOverlap, cfg.engine.ChunkTokens)
 	}
 	cfg.http = httpapi.Options{
+		Version:        version(),
 		Logger:         log,
 		AllowedHosts:   v.list("ALLOWED_HOSTS"),
 		TrustedProxies: v.networks("TRUSTED_PROXIES"),
