@@ -65,7 +65,7 @@ func (s *Store) byKey(text string) (Principal, error) {
 }
 
 func (s *Store) byToken(ctx context.Context, text string) (Principal, error) {
-	who, err := verifyToken(s.tokens, *s.secret.Load(), text)
+	who, err := verifyToken(s.tokens, s.keys.Load(), text)
 	if err != nil || s.cat.token(tokenMark{markRevoked, who.jti}) {
 		return Principal{}, ErrUnauthenticated
 	}
@@ -113,7 +113,7 @@ func (s *Store) MintToken(q TokenRequest) (string, error) {
 	if q.TTL == 0 {
 		q.TTL = s.opt.TokenTTL
 	}
-	return mint(*s.secret.Load(), s.now(), q)
+	return mint(s.keys.Load(), s.now(), q)
 }
 
 // RevokeToken makes a token worthless from the next call on. A caller may revoke its
@@ -150,6 +150,9 @@ func (s *Store) RevokeToken(ctx context.Context, p Principal, jti string) error 
 // is worthless from now on. Keys are not touched. A secret that was configured is not
 // ours to replace: that is an ErrBadInput that names TOKEN_SECRET.
 func (s *Store) RotateSecret(ctx context.Context) error {
+	if s.opt.TokenKeys != nil {
+		return badField("JWT_ALGORITHM", "is one with key files; put another key in TOKEN_KEY_FILE")
+	}
 	if s.source.Configured {
 		return badField("TOKEN_SECRET", "is configured; change it there")
 	}
@@ -164,7 +167,7 @@ func (s *Store) RotateSecret(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.secret.Store(&secret)
+	s.keys.Store(SecretKeys(secret))
 	return notePrint(s.opt.Dir, secret)
 }
 

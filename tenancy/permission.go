@@ -28,13 +28,16 @@ const (
 // Role is a named set of permissions.
 type Role string
 
-// The roles. RoleSystem lives outside tenants and holds everything in all of them.
+// The roles. RoleSystem lives outside tenants and holds everything in all of them;
+// RoleAccount lives there too and holds nothing: it is what somebody has who may only
+// choose a password or who is a member of no tenant.
 const (
 	RoleAdmin    Role = "admin"
 	RoleEditor   Role = "editor"
 	RoleViewer   Role = "viewer"
 	RoleReadOnly Role = "viewer:read-only"
 	RoleSystem   Role = "system"
+	RoleAccount  Role = "account"
 )
 
 // rights is a set of permissions, one bit each, in the order of permissionBits.
@@ -68,6 +71,7 @@ var roleRights = map[Role]rights{
 	RoleViewer:   setOf(PermKBAccess, PermDocumentRead, PermQueryRun),
 	RoleReadOnly: setOf(PermKBAccess, PermQueryRun),
 	RoleSystem:   allRights,
+	RoleAccount:  0,
 }
 
 // writes is what lets a Space commit.

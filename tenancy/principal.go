@@ -31,6 +31,8 @@ type identity struct {
 	issued  time.Time
 	jti     string
 	expires time.Time // of a token
+	user    string    // the subject of a token
+	account uint64    // the number of the account that signed in for it, or 0
 }
 
 // Name returns who this is, for logs and audit records: "key:<id>" or "user:<subject>".
@@ -96,7 +98,7 @@ func (p Principal) holds(tenant, kb string, perm Permission) bool {
 		return false
 	case w.system:
 		return (!w.narrowed && (perm == PermSystemAdmin || perm == OfItsTenant)) || w.rights.has(perm)
-	case w.tenant != tenant:
+	case w.tenant != tenant || tenant == "":
 		return false
 	case perm == OfItsTenant:
 		return true

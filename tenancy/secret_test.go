@@ -45,7 +45,7 @@ func TestOpen_MakesSecrets(t *testing.T) {
 	require.True(t, src.Created)
 	require.False(t, src.Differs)
 	s, _ := open(t, Options{Dir: dir})
-	require.Equal(t, before, *s.secret.Load(), "a token made before the first start is good")
+	require.Equal(t, before, s.keys.Load().sign.([]byte), "a token made before the first start is good")
 	for _, name := range []string{tokenSecretFile, keyPepperFile, auditKeyFile, tokenPrintFile} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		require.NoError(t, err)
@@ -76,7 +76,7 @@ func TestOpen_MakesSecrets(t *testing.T) {
 	rotated, src, err := SecretFrom(dir, nil)
 	require.NoError(t, err)
 	require.NotEqual(t, before, rotated)
-	require.Equal(t, *again.secret.Load(), rotated)
+	require.Equal(t, again.keys.Load().sign, rotated)
 	require.False(t, src.Differs)
 	require.NoError(t, again.Close())
 

@@ -30,7 +30,9 @@ type Options struct {
 	Logger   *slog.Logger
 	Keyspace keyspace.Options // Dir and an absent Logger are filled in from above
 	// TokenSecret signs tokens. Empty: made at first start and kept in Dir.
-	TokenSecret     []byte
+	TokenSecret []byte
+	// TokenKeys signs and verifies tokens instead of a secret, with RS256 or EdDSA.
+	TokenKeys       *TokenKeys
 	TokenTTL        time.Duration // of tokens that ask for none; 24 h
 	Now             func() time.Time
 	MaxKBsPerTenant int    // what a new tenant's quota says; 50
@@ -93,7 +95,7 @@ type Store struct {
 	now      func() time.Time
 	db       *keyspace.DB
 	cat      *catalogue
-	secret   atomic.Pointer[[]byte]
+	keys     atomic.Pointer[TokenKeys]
 	source   SecretSource
 	tokens   *jwt.Parser
 	pepper   []byte
@@ -132,7 +134,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{
 		opt: o, log: o.Logger, now: o.Now, db: db, cat: newCatalogue(),
-		tokens: tokenParser(o.Now), noKey: [32]byte(randomBytes(32)), changing: make(chan struct{}, 1),
+		noKey: [32]byte(randomBytes(32)), changing: make(chan struct{}, 1),
 	}
 	if err := s.start(); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -143,15 +145,10 @@ func Open(o Options) (*Store, error) {
 // start makes the secrets, which only whoever holds the folder's lock may do first,
 // and reads the catalogue.
 func (s *Store) start() error {
-	secret, source, err := SecretFrom(s.opt.Dir, s.opt.TokenSecret)
-	if err != nil {
+	if err := s.startKeys(); err != nil {
 		return err
 	}
-	s.secret.Store(&secret)
-	s.source = source
-	if err := notePrint(s.opt.Dir, secret); err != nil {
-		return err
-	}
+	var err error
 	if s.pepper, _, err = secretFile(s.opt.Dir, keyPepperFile); err != nil {
 		return err
 	}
@@ -176,6 +173,26 @@ func (s *Store) start() error {
 	}
 	s.clerk = startClerk(s)
 	s.cleaner = startCleaner(s)
+	return nil
+}
+
+// startKeys gets what tokens are signed with: the keys handed in, or a secret.
+func (s *Store) startKeys() error {
+	keys := s.opt.TokenKeys
+	if keys != nil {
+		s.source.Configured = true
+	} else {
+		secret, source, err := SecretFrom(s.opt.Dir, s.opt.TokenSecret)
+		if err != nil {
+			return err
+		}
+		if err := notePrint(s.opt.Dir, secret); err != nil {
+			return err
+		}
+		keys, s.source = SecretKeys(secret), source
+	}
+	s.tokens = tokenParser(keys.method.Alg(), s.now)
+	s.keys.Store(keys)
 	return nil
 }
 

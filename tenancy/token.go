@@ -44,20 +44,22 @@ type TokenRequest struct {
 	Permissions []Permission
 	TTL         time.Duration // 0 means 24 h; at most 366 days
 	CLI         bool          // made at the command line: its first use is audited
+
+	account uint64 // the number of the account that signed in, 0 for none
 }
 
-// TokenMinter returns a function that signs tokens with secret. It needs no open
+// TokenMinter returns a function that signs tokens with keys. It needs no open
 // store, so that a token can be made beside a running server. The function returns a
 // *FieldError for a request that no token can be made of, and is safe for
 // concurrent use. A nil now is time.Now.
-func TokenMinter(secret []byte, now func() time.Time) func(TokenRequest) (string, error) {
+func TokenMinter(keys *TokenKeys, now func() time.Time) func(TokenRequest) (string, error) {
 	if now == nil {
 		now = time.Now
 	}
-	return func(q TokenRequest) (string, error) { return mint(secret, now(), q) }
+	return func(q TokenRequest) (string, error) { return mint(keys, now(), q) }
 }
 
-func mint(secret []byte, now time.Time, q TokenRequest) (string, error) {
+func mint(keys *TokenKeys, now time.Time, q TokenRequest) (string, error) {
 	if q.TTL == 0 {
 		q.TTL = defaultTokenTTL
 	}
@@ -73,7 +75,7 @@ func mint(secret []byte, now time.Time, q TokenRequest) (string, error) {
 	c := claims{
 		Issuer: tokenIssuer, Audience: []string{tokenAudience}, Subject: q.Subject,
 		IssuedAt: now.Unix(), ExpiresAt: now.Add(q.TTL).Unix(), ID: newJTI(),
-		Tenant: q.Tenant, KBs: q.KBs, Role: q.Role, Permissions: q.Permissions,
+		Tenant: q.Tenant, KBs: q.KBs, Role: q.Role, Permissions: q.Permissions, Account: q.account,
 	}
 	if q.CLI {
 		c.ID = cliTokenPrefix + c.ID
@@ -81,9 +83,12 @@ func mint(secret []byte, now time.Time, q TokenRequest) (string, error) {
 	if _, err := c.identity(); err != nil {
 		return "", err
 	}
-	t := jwt.NewWithClaims(jwt.SigningMethodHS256, &c)
+	t := jwt.NewWithClaims(keys.method, &c)
 	t.Header["typ"] = tokenType
-	signed, err := t.SignedString(secret)
+	if keys.kid != "" {
+		t.Header["kid"] = keys.kid
+	}
+	signed, err := t.SignedString(keys.sign)
 	if err != nil {
 		return "", fmt.Errorf("sign token: %w", err)
 	}
@@ -108,6 +113,10 @@ type claims struct {
 	KBs         []string     `json:"knowledge_base_ids,omitempty"`
 	Role        Role         `json:"role"`
 	Permissions []Permission `json:"permissions,omitzero"`
+	// Account is the number of the account whose sign-in made the token: with it the
+	// token ends as the account or its membership does. A token without stands for
+	// itself, as those made at the command line do.
+	Account uint64 `json:"account,omitempty"`
 }
 
 // UnmarshalJSON reads a payload strictly: only our claims, each once, each of its one
@@ -144,6 +153,8 @@ func (c *claims) UnmarshalJSON(b []byte) error {
 			return strictly(raw, &c.Role)
 		case "permissions":
 			return strictly(raw, &c.Permissions)
+		case "account":
+			return strictly(raw, &c.Account)
 		}
 		return errors.New("unknown claim")
 	})
@@ -215,6 +226,7 @@ func (c *claims) identity() (*identity, error) {
 	who := &identity{
 		name: "user:" + c.Subject, tenant: c.Tenant, system: c.Role == RoleSystem, role: c.Role,
 		rights: held, issued: time.Unix(c.IssuedAt, 0), jti: c.ID, expires: time.Unix(c.ExpiresAt, 0),
+		account: c.Account, user: c.Subject,
 	}
 	if c.Permissions != nil {
 		list, err := rightsFrom("permissions", c.Permissions)
@@ -229,6 +241,12 @@ func (c *claims) identity() (*identity, error) {
 			return nil, badField("tenant_id", "a system admin belongs to no tenant")
 		}
 		who.allKBs = true
+		return who, nil
+	}
+	if c.Role == RoleAccount {
+		if c.Tenant != "" || c.KBs != nil || c.Account == 0 {
+			return nil, badField("role", "account is the role of an account outside tenants")
+		}
 		return who, nil
 	}
 	if err := CheckID("tenant_id", c.Tenant); err != nil {
@@ -289,11 +307,11 @@ func claimTime(sec int64) (*jwt.NumericDate, error) {
 	return jwt.NewNumericDate(time.Unix(sec, 0)), nil
 }
 
-// tokenParser returns a parser that takes HS256 and nothing else, whatever a token's
-// header asks for.
-func tokenParser(now func() time.Time) *jwt.Parser {
+// tokenParser returns a parser that takes the server's one method and nothing else,
+// whatever a token's header asks for.
+func tokenParser(method string, now func() time.Time) *jwt.Parser {
 	return jwt.NewParser(
-		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+		jwt.WithValidMethods([]string{method}),
 		jwt.WithIssuer(tokenIssuer), jwt.WithAudience(tokenAudience),
 		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(tokenLeeway),
 		jwt.WithStrictDecoding(), jwt.WithTimeFunc(now),
@@ -302,7 +320,7 @@ func tokenParser(now func() time.Time) *jwt.Parser {
 
 // verifyToken returns who a token stands for. Its errors are for tests and never
 // leave this room: outside there is one answer.
-func verifyToken(p *jwt.Parser, secret []byte, token string) (*identity, error) {
+func verifyToken(p *jwt.Parser, keys *TokenKeys, token string) (*identity, error) {
 	if len(token) > maxTokenBytes {
 		return nil, errors.New("too long")
 	}
@@ -317,11 +335,12 @@ func verifyToken(p *jwt.Parser, secret []byte, token string) (*identity, error) 
 	if strings.Count(rest, ".") != 1 {
 		return nil, errors.New("not three parts")
 	}
-	if err := checkTokenHeader(head); err != nil {
+	key, err := keys.forHeader(head)
+	if err != nil {
 		return nil, err
 	}
 	var c claims
-	if _, err := p.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return secret, nil }); err != nil {
+	if _, err := p.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return key, nil }); err != nil {
 		return nil, err
 	}
 	if !slices.Contains(c.Audience, tokenAudience) {
@@ -330,28 +349,35 @@ func verifyToken(p *jwt.Parser, secret []byte, token string) (*identity, error) 
 	return c.identity()
 }
 
-// checkTokenHeader takes exactly the header we write. No kid: there is one key. No
-// jku, x5u, jwk or crit: a token does not say how it is to be verified.
-func checkTokenHeader(segment string) error {
+// forHeader takes exactly the header we write and returns the key it names. The method
+// is the server's, never the header's; kid is looked up among the keys there are and is
+// nothing else. No jku, x5u, jwk or crit: a token does not say how it is to be verified.
+func (k *TokenKeys) forHeader(segment string) (key any, err error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(segment)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var alg, typ string
+	var alg, typ, kid string
 	err = eachMember(b, func(name string, raw json.RawMessage) error {
-		switch name {
-		case "alg":
+		switch {
+		case name == "alg":
 			return strictly(raw, &alg)
-		case "typ":
+		case name == "typ":
 			return strictly(raw, &typ)
+		case name == "kid" && k.kid != "":
+			return strictly(raw, &kid)
 		}
 		return errors.New("unknown header")
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if alg != jwt.SigningMethodHS256.Alg() || typ != tokenType {
-		return errors.New("another algorithm or type")
+	if alg != k.method.Alg() || typ != tokenType {
+		return nil, errors.New("another algorithm or type")
 	}
-	return nil
+	key, ok := k.verify[kid]
+	if !ok {
+		return nil, errors.New("unknown kid")
+	}
+	return key, nil
 }

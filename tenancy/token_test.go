@@ -35,7 +35,7 @@ const goodHeader = `{"alg":"HS256","typ":"at+jwt"}`
 func TestAuthenticate_HostileTokens(t *testing.T) {
 	s, c := open(t, Options{})
 	found(t, s, "acme/main")
-	secret := *s.secret.Load()
+	secret := s.keys.Load().sign.([]byte)
 	now := c.now().Unix()
 	claims := func(change map[string]any) string {
 		m := map[string]any{
@@ -249,7 +249,7 @@ func TestCLIToken_FirstUseIsRecorded(t *testing.T) {
 	secret, source, err := SecretFrom(dir, nil)
 	require.NoError(t, err)
 	require.False(t, source.Differs)
-	text, err := TokenMinter(secret, c.now)(TokenRequest{Subject: "cli", System: true, CLI: true})
+	text, err := TokenMinter(SecretKeys(secret), c.now)(TokenRequest{Subject: "cli", System: true, CLI: true})
 	require.NoError(t, err)
 	uses := func() (n int) {
 		for _, r := range trailOf(t, s, "") {
@@ -278,7 +278,7 @@ func TestCLIToken_FirstUseIsRecorded(t *testing.T) {
 
 // What cannot be a token is not minted.
 func TestMint_Refuses(t *testing.T) {
-	m := TokenMinter([]byte(strings.Repeat("k3", 20)), nil)
+	m := TokenMinter(SecretKeys([]byte(strings.Repeat("k3", 20))), nil)
 	for name, q := range map[string]TokenRequest{
 		"no subject":            {Tenant: "a", Role: RoleAdmin},
 		"bad subject":           {Subject: "a b", Tenant: "a", Role: RoleAdmin},
@@ -313,20 +313,20 @@ func TestMint_Refuses(t *testing.T) {
 func FuzzVerifyToken(f *testing.F) {
 	secret := []byte(strings.Repeat("k3", 20))
 	now := func() time.Time { return time.Unix(1_700_000_000, 0) }
-	text, err := TokenMinter(secret, now)(TokenRequest{Subject: "a", Tenant: "t", Role: RoleAdmin, KBs: []string{"*"}})
+	text, err := TokenMinter(SecretKeys(secret), now)(TokenRequest{Subject: "a", Tenant: "t", Role: RoleAdmin, KBs: []string{"*"}})
 	require.NoError(f, err)
 	f.Add(text)
 	f.Add(forge(secret, goodHeader, `{"exp":1,"exp":2}`))
 	f.Add("..")
 	f.Add(strings.Repeat(".", 300))
-	parser := tokenParser(now)
+	parser, keys := tokenParser(TokenHS256, now), SecretKeys(secret)
 	f.Fuzz(func(t *testing.T, text string) {
 		// As a token, and as the payload of one that is signed rightly.
-		_, _ = verifyToken(parser, secret, text)
-		who, err := verifyToken(parser, secret, forge(secret, goodHeader, text))
+		_, _ = verifyToken(parser, keys, text)
+		who, err := verifyToken(parser, keys, forge(secret, goodHeader, text))
 		if err == nil {
 			require.NotEmpty(t, who.jti)
-			require.True(t, who.system || validID(who.tenant))
+			require.True(t, who.system || validID(who.tenant) || who.role == RoleAccount && who.account != 0)
 		}
 	})
 }

@@ -122,7 +122,7 @@ func demo(ctx context.Context, v *values, files []namedFile, question string, ou
 	if err != nil {
 		return err
 	}
-	if c.token, err = tenancy.TokenMinter(secret, time.Now)(tenancy.TokenRequest{Subject: "demo", System: true, TTL: time.Hour, CLI: true}); err != nil {
+	if c.token, err = tenancy.TokenMinter(tenancy.SecretKeys(secret), time.Now)(tenancy.TokenRequest{Subject: "demo", System: true, TTL: time.Hour, CLI: true}); err != nil {
 		return err
 	}
 	var tenant, kb, key map[string]any

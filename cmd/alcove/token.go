@@ -48,7 +48,7 @@ first use is recorded in the audit log; serve --rotate-secret ends all tokens.
 			case source.Created:
 				fmt.Fprintf(cmd.ErrOrStderr(), "note: no server has used %s yet; this token is for the one that will\n", dir)
 			}
-			token, err := tenancy.TokenMinter(secret, time.Now)(tenancy.TokenRequest{Subject: subject, System: true, TTL: expire, CLI: true})
+			token, err := tenancy.TokenMinter(tenancy.SecretKeys(secret), time.Now)(tenancy.TokenRequest{Subject: subject, System: true, TTL: expire, CLI: true})
 			if err != nil {
 				return err
 			}
