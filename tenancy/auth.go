@@ -37,36 +37,42 @@ func (s *Store) Authenticate(ctx context.Context, c Credential) (Principal, erro
 	case c.Bearer != "" && c.APIKey != "":
 		return Principal{}, ErrUnauthenticated
 	case c.APIKey != "":
-		return s.byKey(c.APIKey)
+		return s.byKey(c.APIKey, c.Addr)
 	case strings.HasPrefix(c.Bearer, keyPrefix):
-		return s.byKey(c.Bearer)
+		return s.byKey(c.Bearer, c.Addr)
 	case c.Bearer != "":
 		return s.byToken(ctx, c.Bearer)
 	}
 	return Principal{}, ErrUnauthenticated
 }
 
-// byKey finds a key by its public id and compares in constant time. An unknown id
-// costs the same work as a wrong secret.
-func (s *Store) byKey(text string) (Principal, error) {
+// byKey finds a key by its public id and compares in constant time, always with two
+// digests: the secret's and that of the one before a rotation. An unknown id costs the
+// same work as a wrong secret.
+func (s *Store) byKey(text string, from netip.Addr) (Principal, error) {
 	id, secret, ok := parseKey(text)
 	if !ok {
 		return Principal{}, ErrUnauthenticated
 	}
-	entry, want := s.cat.key(id), &s.noKey
-	if entry != nil {
-		want = &entry.digest
+	entry := s.cat.key(id)
+	known := entry != nil
+	if !known {
+		entry = &s.noKey
 	}
-	got := keyDigest(s.pepper, id, secret)
-	if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || entry == nil || !s.now().Before(entry.expires) {
+	got, now := keyDigest(s.pepper, id, secret), s.now()
+	current := subtle.ConstantTimeCompare(got[:], entry.digest[:]) == 1
+	former := subtle.ConstantTimeCompare(got[:], entry.old[:]) == 1
+	if !current && !(former && now.Before(entry.oldUntil)) ||
+		!known || current && !now.Before(entry.expires) || !entry.mayComeFrom(from) {
 		return Principal{}, ErrUnauthenticated
 	}
+	s.uses.note(id, entry.use, now)
 	return Principal{entry.who}, nil
 }
 
 func (s *Store) byToken(ctx context.Context, text string) (Principal, error) {
 	who, err := verifyToken(s.tokens, s.keys.Load(), text)
-	if err != nil || s.cat.token(tokenMark{markRevoked, who.jti}) {
+	if err != nil || s.cat.token(tokenMark{markRevoked, who.jti}) || !s.cat.stands(who) {
 		return Principal{}, ErrUnauthenticated
 	}
 	if strings.HasPrefix(who.jti, cliTokenPrefix) && !s.cat.token(tokenMark{markSeen, who.jti}) {

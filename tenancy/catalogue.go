@@ -2,6 +2,7 @@ package tenancy
 
 import (
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -19,17 +20,22 @@ type catalogue struct {
 	tenants map[string]*tenantEntry
 	kbs     map[uint64]*kbEntry // every knowledge base, by number
 	keys    map[string]*keyEntry
+	users   map[string]*userEntry
 	tokens  map[tokenMark]time.Time // revoked and seen tokens, until they expire
 }
 
 // The entries are never changed once they are in the maps, only replaced; but for
-// kbs of a tenantEntry, which the catalogue's lock guards.
+// kbs and members of a tenantEntry, which the catalogue's lock guards.
 type tenantEntry struct {
 	number  uint64
 	id      string
 	active  bool
 	created time.Time
 	kbs     map[string]*kbEntry
+	// members has for each member the version its tokens must be of; all tokens of the
+	// tenant must be younger than notBefore, in unix seconds.
+	members   map[string]uint64
+	notBefore int64
 }
 
 type kbEntry struct {
@@ -44,13 +50,18 @@ type keyEntry struct {
 	tenant  uint64
 	digest  [32]byte
 	expires time.Time
-	who     *identity
+	// old is the digest of the secret before the last rotation, which works until oldUntil.
+	old      [32]byte
+	oldUntil time.Time
+	networks []netip.Prefix // empty: from anywhere
+	who      *identity
+	use      *keyUse // shared by all entries of one key
 }
 
 func newCatalogue() *catalogue {
 	return &catalogue{
 		tenants: map[string]*tenantEntry{}, kbs: map[uint64]*kbEntry{},
-		keys: map[string]*keyEntry{}, tokens: map[tokenMark]time.Time{},
+		keys: map[string]*keyEntry{}, users: map[string]*userEntry{}, tokens: map[tokenMark]time.Time{},
 	}
 }
 
@@ -104,6 +115,12 @@ func (c *catalogue) key(id string) *keyEntry {
 	return c.keys[id]
 }
 
+func (c *catalogue) user(name string) *userEntry {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.users[name]
+}
+
 func (c *catalogue) token(m tokenMark) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -119,7 +136,7 @@ func (c *catalogue) load(tx *keyspace.Tx) error {
 		if err := decodeRecord(kindTenant, rest, value, &r); err != nil {
 			return err
 		}
-		c.tenants[r.Tenant.ID] = r.entry(map[string]*kbEntry{})
+		c.tenants[r.Tenant.ID] = r.entry(nil)
 		return nil
 	})
 	if err != nil {
@@ -149,12 +166,19 @@ func (c *catalogue) load(tx *keyspace.Tx) error {
 			if err != nil {
 				return err
 			}
+			if e.use, err = readKeyUse(tx, r.Key.ID); err != nil {
+				return err
+			}
 			c.keys[r.Key.ID] = e
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("load keys: %w", err)
+	}
+	err = c.loadUsers(tx)
+	if err != nil {
+		return err
 	}
 	err = tx.Scan(sys, kindToken, keyspace.Scan{}, func(rest, value []byte) error {
 		m, err := readTokenMark(rest)
@@ -174,8 +198,45 @@ func (c *catalogue) load(tx *keyspace.Tx) error {
 	return nil
 }
 
-func (r tenantRecord) entry(kbs map[string]*kbEntry) *tenantEntry {
-	return &tenantEntry{number: r.Number, id: r.Tenant.ID, active: r.Tenant.IsActive, created: r.Tenant.CreatedAt, kbs: kbs}
+// loadUsers reads the accounts and who is a member where.
+func (c *catalogue) loadUsers(tx *keyspace.Tx) error {
+	err := tx.Scan(keyspace.System, kindUser, keyspace.Scan{}, func(rest, value []byte) error {
+		var r userRecord
+		if err := decodeRecord(kindUser, rest, value, &r); err != nil {
+			return err
+		}
+		c.users[r.User.Name] = r.entry()
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("load users: %w", err)
+	}
+	err = tx.Scan(keyspace.System, kindMember, keyspace.Scan{}, func(rest, value []byte) error {
+		var r memberRecord
+		if err := decodeRecord(kindMember, rest, value, &r); err != nil {
+			return err
+		}
+		if t := c.tenants[r.Member.TenantID]; t != nil && len(rest) > 8 && t.number == beU64(rest[:8]) {
+			t.members[r.Member.User] = r.Version
+		}
+		return nil // else: of a tenant that is being buried
+	})
+	if err != nil {
+		return fmt.Errorf("load members: %w", err)
+	}
+	return nil
+}
+
+// entry is the record as requests ask it; old is the entry before, whose knowledge bases
+// and members it takes over, or nil.
+func (r tenantRecord) entry(old *tenantEntry) *tenantEntry {
+	e := &tenantEntry{number: r.Number, id: r.Tenant.ID, active: r.Tenant.IsActive, created: r.Tenant.CreatedAt, notBefore: r.NotBefore}
+	if old != nil {
+		e.kbs, e.members = old.kbs, old.members
+	} else {
+		e.kbs, e.members = map[string]*kbEntry{}, map[string]uint64{}
+	}
+	return e
 }
 
 func (r kbRecord) entry(tenant uint64) *kbEntry {
@@ -206,12 +267,8 @@ func (c *catalogue) refreshTenant(id string) func(*keyspace.Tx) error {
 			delete(c.tenants, id)
 			old = nil
 		}
-		switch {
-		case gone:
-		case old != nil:
-			c.tenants[id] = r.entry(old.kbs)
-		default:
-			c.tenants[id] = r.entry(map[string]*kbEntry{})
+		if !gone {
+			c.tenants[id] = r.entry(old)
 		}
 		return nil
 	}
@@ -259,6 +316,11 @@ func (c *catalogue) refreshKey(id string) func(*keyspace.Tx) error {
 		e, err := r.entry()
 		if err != nil {
 			return err
+		}
+		if old := c.keys[id]; old != nil {
+			e.use = old.use
+		} else {
+			e.use = &keyUse{}
 		}
 		c.keys[id] = e
 		return nil

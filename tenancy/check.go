@@ -12,6 +12,8 @@ type Counts struct {
 	Tenants int64 `json:"tenants"`
 	KBs     int64 `json:"knowledge_bases"`
 	Keys    int64 `json:"api_keys"`
+	Users   int64 `json:"users"`
+	Members int64 `json:"members"`
 	Jobs    int64 `json:"jobs"`
 	// Unswept are knowledge bases deleted whose records are still being taken away.
 	Unswept      int64 `json:"unswept"`
@@ -32,7 +34,7 @@ const checkPage = 1000
 func (s *Store) Check(ctx context.Context, report func(problem string)) (Counts, error) {
 	c := &checker{Store: s, ctx: ctx, report: report, tenants: map[uint64]bool{}, kbs: map[uint64]string{}, unswept: map[uint64]bool{}}
 	for _, step := range []func() error{
-		c.checkTenants, c.checkTombstones, c.checkKBs, c.checkKeys, c.checkJobs, c.checkNamespaces, c.checkTrails,
+		c.checkTenants, c.checkTombstones, c.checkKBs, c.checkKeys, c.checkUsers, c.checkMembers, c.checkJobs, c.checkNamespaces, c.checkTrails,
 	} {
 		if err := step(); err != nil {
 			return c.counts, fmt.Errorf("check: %w", err)
@@ -135,6 +137,13 @@ func (c *checker) checkTenants() error {
 		}
 		if kbs != r.Tenant.KBCount {
 			c.problem("tenant %s: counts %d knowledge bases, has %d", r.Tenant.ID, r.Tenant.KBCount, kbs)
+		}
+		members, err := c.count(kindMember, u64(r.Number))
+		if err != nil {
+			return err
+		}
+		if members != r.Members {
+			c.problem("tenant %s: counts %d members, has %d", r.Tenant.ID, r.Members, members)
 		}
 		if keys != r.Keys {
 			c.problem("tenant %s: counts %d keys, has %d", r.Tenant.ID, r.Keys, keys)

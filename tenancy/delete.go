@@ -143,12 +143,17 @@ func (s *Store) buryTenant(ctx context.Context, tenant uint64) (gone []uint64, e
 				err := firstError(
 					tx.Delete(keyspace.System, kindKey, []byte(id)),
 					tx.Delete(keyspace.System, kindKeyOf, under(tenant, id)),
+					tx.Delete(keyspace.System, kindKeyUse, []byte(id)),
 				)
 				if err != nil {
 					return err
 				}
 			}
-			if left = len(kbs) == buryAtOnce || cursor != ""; !left {
+			moreMembers, err := buryMembers(tx, tenant)
+			if err != nil {
+				return err
+			}
+			if left = len(kbs) == buryAtOnce || cursor != "" || moreMembers; !left {
 				return tx.Delete(keyspace.System, kindTenantGone, u64(tenant))
 			}
 			return nil

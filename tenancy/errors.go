@@ -29,6 +29,11 @@ var (
 	ErrBadID = fmt.Errorf("malformed id: %w", ErrBadInput)
 	// ErrQuota marks an act over a limit of the tenant or of the server.
 	ErrQuota = errors.New("quota exceeded")
+	// ErrTooManyTries marks a sign-in refused unheard because too many before it failed; a
+	// *LockedError says for how long.
+	ErrTooManyTries = errors.New("too many failed sign-ins")
+	// ErrBusy marks a sign-in refused because too many others are waiting.
+	ErrBusy = errors.New("too many sign-ins at once")
 	// ErrTenantSuspended marks a tenant that a system admin has suspended, told
 	// only to callers of that tenant.
 	ErrTenantSuspended = errors.New("the tenant is suspended")

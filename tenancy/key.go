@@ -6,8 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
-	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +28,11 @@ const (
 	defaultKeyDays  = 90
 	maxKeyDays      = 366
 	maxKeysOfTenant = 1000
+	maxKeyNetworks  = 32
+	// A rotated key's old secret works on for a day unless told otherwise, so that what
+	// uses it can be changed over one by one.
+	defaultOverlapHours = 24
+	maxOverlapHours     = 30 * 24
 )
 
 var keyIDEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
@@ -43,6 +48,15 @@ type Key struct {
 	CreatedAt   time.Time    `json:"created_at"`
 	ExpiresAt   time.Time    `json:"expires_at"`
 	CreatedBy   string       `json:"created_by"`
+	// Networks are where it may be used from, in CIDR form; empty is anywhere.
+	Networks  []string   `json:"allowed_networks"`
+	RotatedAt *time.Time `json:"rotated_at,omitempty"`
+	// OldUntil is until when the secret before the last rotation works.
+	OldUntil *time.Time `json:"old_secret_until,omitempty"`
+	// LastUsedAt and Uses are kept in memory and written once a minute: a stop that was
+	// no clean one forgets what came after.
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+	Uses       int64      `json:"uses"`
 }
 
 // KeyInput is what a new key is made from. Without KBs the key reaches every
@@ -54,8 +68,17 @@ type KeyInput struct {
 	KBs         *[]string    `json:"knowledge_base_ids"` // ["*"] is all, as if absent
 	KB          string       `json:"kb_id"`              // the same as KBs with one entry
 	Permissions []Permission `json:"permissions"`
-	ExpiresAt   *time.Time   `json:"expires_at"`      // in the future, at most 366 days ahead
-	ExpiresDays int          `json:"expires_in_days"` // instead of ExpiresAt; 0 means 90
+	ExpiresAt   *time.Time   `json:"expires_at"`       // in the future, at most 366 days ahead
+	ExpiresDays int          `json:"expires_in_days"`  // instead of ExpiresAt; 0 means 90
+	Networks    []string     `json:"allowed_networks"` // addresses or networks; at most 32
+}
+
+// KeyRotation says how a key gets a new secret.
+type KeyRotation struct {
+	// OverlapHours is how long the old secret works on: 24 if nil, 0 to 720.
+	OverlapHours *int       `json:"overlap_hours"`
+	ExpiresAt    *time.Time `json:"expires_at"` // of the new secret, as in KeyInput
+	ExpiresDays  int        `json:"expires_in_days"`
 }
 
 // NewKey is a key just made. Secret is shown this once and stored nowhere.
@@ -107,13 +130,47 @@ func (r keyRecord) entry() (*keyEntry, error) {
 	if err != nil || len(r.Digest) != sha256.Size || len(r.KBs) != len(r.Key.KBs) || !slices.IsSorted(r.Key.KBs) {
 		return nil, fmt.Errorf("%w: key %s", ErrDamaged, r.Key.ID)
 	}
-	return &keyEntry{
-		tenant: r.Tenant, digest: [sha256.Size]byte(r.Digest), expires: r.Key.ExpiresAt,
+	networks, err := parseNetworks(r.Key.Networks)
+	if err != nil || len(r.OldDigest) != 0 && len(r.OldDigest) != sha256.Size {
+		return nil, fmt.Errorf("%w: key %s", ErrDamaged, r.Key.ID)
+	}
+	e := &keyEntry{
+		tenant: r.Tenant, digest: [sha256.Size]byte(r.Digest), expires: r.Key.ExpiresAt, networks: networks,
 		who: &identity{
 			name: "key:" + r.Key.ID, tenant: r.Key.TenantID, rights: held, allKBs: r.Key.AllKBs,
 			kbs: r.Key.KBs, numbers: r.KBs, expires: r.Key.ExpiresAt,
 		},
-	}, nil
+	}
+	if len(r.OldDigest) != 0 && r.Key.OldUntil != nil {
+		e.old, e.oldUntil = [sha256.Size]byte(r.OldDigest), *r.Key.OldUntil
+	}
+	return e, nil
+}
+
+// parseNetworks reads addresses and networks; each has one spelling.
+func parseNetworks(list []string) ([]netip.Prefix, error) {
+	const field = "allowed_networks"
+	if len(list) > maxKeyNetworks {
+		return nil, badField(field, fmt.Sprintf("more than %d", maxKeyNetworks))
+	}
+	var out []netip.Prefix
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if a, aerr := netip.ParseAddr(s); aerr == nil && a.Zone() == "" {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil || p != p.Masked() || p.Addr().Is4In6() {
+			return nil, badField(field, "must be addresses or networks such as 10.0.0.0/8, not "+quoteShort(s))
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// mayComeFrom reports whether the key may be used from an address. A request whose
+// address is not known may use only a key that works from anywhere.
+func (e *keyEntry) mayComeFrom(a netip.Addr) bool {
+	return len(e.networks) == 0 || slices.ContainsFunc(e.networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // grant works out what a new key shall hold, and refuses what its maker does not.
@@ -150,38 +207,36 @@ func (in KeyInput) grant(p Principal, tenant string, now time.Time) (Key, error)
 		return k, err
 	}
 	k.Permissions = asked.list()
-	switch {
-	case in.ExpiresAt != nil && in.ExpiresDays != 0:
-		return k, badField("expires_at", "give expires_at or expires_in_days, not both")
-	case in.ExpiresAt != nil:
-		if !in.ExpiresAt.After(now) || in.ExpiresAt.After(now.AddDate(0, 0, maxKeyDays)) {
-			return k, badField("expires_at", fmt.Sprintf("must be in the future and at most %d days ahead", maxKeyDays))
-		}
-		k.ExpiresAt = in.ExpiresAt.UTC()
-	case in.ExpiresDays < 0 || in.ExpiresDays > maxKeyDays:
-		return k, badField("expires_in_days", fmt.Sprintf("must be from 1 to %d; 0 means %d", maxKeyDays, defaultKeyDays))
-	default:
-		days := in.ExpiresDays
-		if days == 0 {
-			days = defaultKeyDays
-		}
-		k.ExpiresAt = now.AddDate(0, 0, days)
+	if k.ExpiresAt, err = keyExpiry(in.ExpiresAt, in.ExpiresDays, now); err != nil {
+		return k, err
 	}
+	networks, err := parseNetworks(in.Networks)
+	if err != nil {
+		return k, err
+	}
+	k.Networks = []string{}
+	for _, p := range networks {
+		k.Networks = append(k.Networks, p.String())
+	}
+	return k, p.grants(asked, k.KBs, k.AllKBs)
+}
 
-	for _, perm := range k.Permissions {
-		if !p.who.rights.has(perm) {
-			return k, denied(perm)
+// keyExpiry is when a key made now ends.
+func keyExpiry(at *time.Time, days int, now time.Time) (time.Time, error) {
+	switch {
+	case at != nil && days != 0:
+		return time.Time{}, badField("expires_at", "give expires_at or expires_in_days, not both")
+	case at != nil:
+		if !at.After(now) || at.After(now.AddDate(0, 0, maxKeyDays)) {
+			return time.Time{}, badField("expires_at", fmt.Sprintf("must be in the future and at most %d days ahead", maxKeyDays))
 		}
+		return at.UTC(), nil
+	case days < 0 || days > maxKeyDays:
+		return time.Time{}, badField("expires_in_days", fmt.Sprintf("must be from 1 to %d; 0 means %d", maxKeyDays, defaultKeyDays))
+	case days == 0:
+		days = defaultKeyDays
 	}
-	if k.AllKBs && !p.who.allKBs {
-		return k, denied(PermKBAccess)
-	}
-	for _, id := range k.KBs {
-		if !p.reaches(id) {
-			return k, denied(PermKBAccess)
-		}
-	}
-	return k, nil
+	return now.AddDate(0, 0, days), nil
 }
 
 // CreateKey makes a key of a tenant; it takes tenant:manage. The answer holds the
@@ -205,16 +260,9 @@ func (s *Store) CreateKey(ctx context.Context, p Principal, tenant string, in Ke
 		if err != nil {
 			return err
 		}
-		kbs := make([]uint64, len(k.KBs))
-		for i, id := range k.KBs {
-			kb, err := s.kbStill(tx, t, p, id)
-			if errors.Is(err, ErrNoKB) {
-				return &FieldError{Field: "knowledge_base_ids", Message: "no such knowledge base: " + id}
-			}
-			if err != nil {
-				return err
-			}
-			kbs[i] = kb.Number
+		kbs, err := s.numbersOf(tx, t, p, k.KBs)
+		if err != nil {
+			return err
 		}
 		if r.Keys >= maxKeysOfTenant {
 			return &QuotaError{Quota: "api keys", Limit: maxKeysOfTenant}
@@ -278,7 +326,10 @@ func (s *Store) Keys(ctx context.Context, p Principal, tenant string, q PageRequ
 			if err := indexed(getJSON(tx, kindKey, []byte(id), &k)); err != nil {
 				return err
 			}
-			page.Items = append(page.Items, k.Key)
+			if page.Items = append(page.Items, k.Key); k.Key.Networks == nil { // made before there were any
+				page.Items[len(page.Items)-1].Networks = []string{}
+			}
+			s.cat.useOf(&page.Items[len(page.Items)-1])
 		}
 		return nil
 	})
@@ -286,6 +337,77 @@ func (s *Store) Keys(ctx context.Context, p Principal, tenant string, q PageRequ
 		return KeyPage{}, fmt.Errorf("list keys: %w", err)
 	}
 	return page, nil
+}
+
+// RotateKey gives a key a new secret under its old id and a new end; the old secret works
+// on for the overlap, at most until its own end, and the one before that not at all. It
+// takes tenant:manage and, since the answer holds the secret, all that the key holds:
+// nobody gets by rotating what they could not grant.
+func (s *Store) RotateKey(ctx context.Context, p Principal, tenant, id string, in KeyRotation) (NewKey, error) {
+	t, err := s.authorise(p, tenant, "", PermTenantManage)
+	if err != nil {
+		return NewKey{}, err
+	}
+	overlap := defaultOverlapHours
+	if in.OverlapHours != nil {
+		overlap = *in.OverlapHours
+	}
+	if overlap < 0 || overlap > maxOverlapHours {
+		return NewKey{}, badField("overlap_hours", fmt.Sprintf("must be from 0 to %d", maxOverlapHours))
+	}
+	now := s.stamp()
+	expires, err := keyExpiry(in.ExpiresAt, in.ExpiresDays, now)
+	if err != nil {
+		return NewKey{}, err
+	}
+	if len(id) != keyIDChars {
+		return NewKey{}, fmt.Errorf("key: %w", ErrNotFound)
+	}
+	secret := randomBytes(keySecretBytes)
+	digest := keyDigest(s.pepper, id, secret)
+	var out Key
+	err = s.change(ctx, func(tx *keyspace.Tx) error {
+		if _, err := s.tenantStill(tx, t); err != nil {
+			return err
+		}
+		if _, err := tx.Get(keyspace.System, kindKeyOf, under(t.number, id)); err != nil {
+			return err
+		}
+		var r keyRecord
+		if err := indexed(getJSON(tx, kindKey, []byte(id), &r)); err != nil {
+			return err
+		}
+		held, err := rightsFrom("permissions", r.Key.Permissions)
+		if err != nil {
+			return fmt.Errorf("%w: key %s", ErrDamaged, id)
+		}
+		if err := p.grants(held, r.Key.KBs, r.Key.AllKBs); err != nil {
+			return err
+		}
+		until := now.Add(time.Duration(overlap) * time.Hour)
+		if r.Key.ExpiresAt.Before(until) {
+			until = r.Key.ExpiresAt
+		}
+		r.OldDigest, r.Key.OldUntil = r.Digest, &until
+		if !until.After(now) {
+			r.OldDigest, r.Key.OldUntil = nil, nil
+		}
+		r.Digest, r.Key.RotatedAt, r.Key.ExpiresAt = digest[:], &now, expires
+		if err := setJSON(tx, kindKey, []byte(id), r); err != nil {
+			return err
+		}
+		out = r.Key
+		return s.append(ctx, tx, t.number, event{actor: p.Name(), action: "api_key_rotated", resourceType: "api_key", resourceID: id,
+			details: map[string]string{"old_secret_until": until.Format(time.RFC3339), "expires": expires.Format(time.RFC3339)}})
+	}, s.cat.refreshKey(id))
+	if err != nil {
+		return NewKey{}, fmt.Errorf("rotate key: %w", err)
+	}
+	if out.Networks == nil {
+		out.Networks = []string{}
+	}
+	s.cat.useOf(&out)
+	return NewKey{Key: out, Secret: keyText(id, secret)}, nil
 }
 
 // DeleteKey revokes a key of a tenant: the next call with it is refused. It takes
@@ -311,6 +433,7 @@ func (s *Store) DeleteKey(ctx context.Context, p Principal, tenant, id string) e
 			setJSON(tx, kindTenant, u64(t.number), r),
 			tx.Delete(keyspace.System, kindKey, []byte(id)),
 			tx.Delete(keyspace.System, kindKeyOf, under(t.number, id)),
+			tx.Delete(keyspace.System, kindKeyUse, []byte(id)),
 		)
 		if err != nil {
 			return err

@@ -19,7 +19,7 @@ type PageRequest struct {
 }
 
 func (q PageRequest) limit() (int, error) {
-	if q.Cursor != "" && !validID(q.Cursor) {
+	if q.Cursor != "" && !plainWord(q.Cursor, maxSubjectBytes, "._@+-") { // an id, or the name of an account
 		return 0, badField("cursor", "malformed")
 	}
 	switch {

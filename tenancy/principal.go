@@ -32,7 +32,8 @@ type identity struct {
 	jti     string
 	expires time.Time // of a token
 	user    string    // the subject of a token
-	account uint64    // the number of the account that signed in for it, or 0
+	// account and member are the versions under which it was made: see claims.
+	account, member uint64
 }
 
 // Name returns who this is, for logs and audit records: "key:<id>" or "user:<subject>".
@@ -105,6 +106,24 @@ func (p Principal) holds(tenant, kb string, perm Permission) bool {
 	default:
 		return w.rights.has(perm) && (ofTenant.has(perm) || p.reaches(kb))
 	}
+}
+
+// grants returns nil if p holds all of held and reaches the knowledge bases it is to be
+// given on, and else a *DeniedError: nobody grants what they do not hold. It is asked
+// once the right to grant at all is decided.
+func (p Principal) grants(held rights, kbs []string, all bool) error {
+	if missing := held &^ p.who.rights; missing != 0 {
+		return denied(missing.list()[0])
+	}
+	if all && !p.who.allKBs {
+		return denied(PermKBAccess)
+	}
+	for _, id := range kbs {
+		if !p.reaches(id) {
+			return denied(PermKBAccess)
+		}
+	}
+	return nil
 }
 
 // reaches reports whether kb is in the credential's list.

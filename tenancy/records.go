@@ -55,6 +55,10 @@ type tenantRecord struct {
 	Number uint64 `json:"number"`
 	Keys   int    `json:"keys"`
 	Tenant Tenant `json:"tenant"`
+	// Members is how many there are. Tokens issued at NotBefore (unix seconds) or
+	// before are void.
+	Members   int   `json:"members,omitempty"`
+	NotBefore int64 `json:"not_before,omitempty"`
 }
 
 type kbRecord struct {
@@ -66,7 +70,10 @@ type kbRecord struct {
 type keyRecord struct {
 	Tenant uint64 `json:"tenant_number"`
 	Digest []byte `json:"digest"`
-	Key    Key    `json:"key"`
+	// OldDigest is of the secret before the last rotation; Key.OldUntil says how long
+	// it works.
+	OldDigest []byte `json:"old_digest,omitempty"`
+	Key       Key    `json:"key"`
 	// KBs are the numbers of Key.KBs, entry by entry: an id can be given out again.
 	KBs []uint64 `json:"kb_numbers,omitempty"`
 }

@@ -47,7 +47,8 @@ type Options struct {
 	// kept off the machine. Empty: audit.checkpoints in Dir.
 	CheckpointFile string
 
-	holdCleaner bool // tests look at a store whose dead are not yet swept
+	hashCost    hashCost // of passwords; tests take less
+	holdCleaner bool     // tests look at a store whose dead are not yet swept
 }
 
 func (o Options) withDefaults() Options {
@@ -99,8 +100,12 @@ type Store struct {
 	source   SecretSource
 	tokens   *jwt.Parser
 	pepper   []byte
-	noKey    [32]byte // what an unknown key's digest is compared with
+	noKey    keyEntry // what an unknown key is compared with
+	uses     *keyUses
 	auditKey []byte
+
+	hasher *hasher
+	tries  *lockout
 
 	changing chan struct{} // one change of the catalogue at a time
 	hooks    struct {
@@ -134,7 +139,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{
 		opt: o, log: o.Logger, now: o.Now, db: db, cat: newCatalogue(),
-		noKey: [32]byte(randomBytes(32)), changing: make(chan struct{}, 1),
+		noKey: keyEntry{digest: [32]byte(randomBytes(32)), old: [32]byte(randomBytes(32))}, hasher: newHasher(o.hashCost), tries: newLockout(o.Now), changing: make(chan struct{}, 1),
 	}
 	if err := s.start(); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -171,6 +176,7 @@ func (s *Store) start() error {
 	if err := s.notary.start(context.Background()); err != nil {
 		return err
 	}
+	s.uses = startKeyUses(s)
 	s.clerk = startClerk(s)
 	s.cleaner = startCleaner(s)
 	return nil
@@ -204,6 +210,7 @@ func (s *Store) Close() error {
 		s.cleaner.stop()
 		s.clerk.stop()
 		s.notary.stop()
+		s.uses.stop()
 		err = s.db.Close()
 	})
 	return err

@@ -45,7 +45,7 @@ type TokenRequest struct {
 	TTL         time.Duration // 0 means 24 h; at most 366 days
 	CLI         bool          // made at the command line: its first use is audited
 
-	account uint64 // the number of the account that signed in, 0 for none
+	account, member uint64 // see claims; 0 for none
 }
 
 // TokenMinter returns a function that signs tokens with keys. It needs no open
@@ -75,7 +75,7 @@ func mint(keys *TokenKeys, now time.Time, q TokenRequest) (string, error) {
 	c := claims{
 		Issuer: tokenIssuer, Audience: []string{tokenAudience}, Subject: q.Subject,
 		IssuedAt: now.Unix(), ExpiresAt: now.Add(q.TTL).Unix(), ID: newJTI(),
-		Tenant: q.Tenant, KBs: q.KBs, Role: q.Role, Permissions: q.Permissions, Account: q.account,
+		Tenant: q.Tenant, KBs: q.KBs, Role: q.Role, Permissions: q.Permissions, Account: q.account, Member: q.member,
 	}
 	if q.CLI {
 		c.ID = cliTokenPrefix + c.ID
@@ -113,10 +113,12 @@ type claims struct {
 	KBs         []string     `json:"knowledge_base_ids,omitempty"`
 	Role        Role         `json:"role"`
 	Permissions []Permission `json:"permissions,omitzero"`
-	// Account is the number of the account whose sign-in made the token: with it the
-	// token ends as the account or its membership does. A token without stands for
+	// Account and Member are the versions of the account that signed in and of its
+	// membership: the token ends when either changes. A version is never given out
+	// twice, so a clock has no say in this. A token without an account stands for
 	// itself, as those made at the command line do.
 	Account uint64 `json:"account,omitempty"`
+	Member  uint64 `json:"member,omitempty"`
 }
 
 // UnmarshalJSON reads a payload strictly: only our claims, each once, each of its one
@@ -155,6 +157,8 @@ func (c *claims) UnmarshalJSON(b []byte) error {
 			return strictly(raw, &c.Permissions)
 		case "account":
 			return strictly(raw, &c.Account)
+		case "member":
+			return strictly(raw, &c.Member)
 		}
 		return errors.New("unknown claim")
 	})
@@ -226,7 +230,7 @@ func (c *claims) identity() (*identity, error) {
 	who := &identity{
 		name: "user:" + c.Subject, tenant: c.Tenant, system: c.Role == RoleSystem, role: c.Role,
 		rights: held, issued: time.Unix(c.IssuedAt, 0), jti: c.ID, expires: time.Unix(c.ExpiresAt, 0),
-		account: c.Account, user: c.Subject,
+		account: c.Account, member: c.Member, user: c.Subject,
 	}
 	if c.Permissions != nil {
 		list, err := rightsFrom("permissions", c.Permissions)
