@@ -52,6 +52,14 @@ func (s *Server) decodeSmall(r *http.Request, v any) error {
 	return s.decodeLimited(r, v, min(maxSmallBody, s.o.MaxBodyBytes))
 }
 
+// decodeOptional is decodeSmall for a body that may be absent.
+func (s *Server) decodeOptional(r *http.Request, v any) error {
+	if r.ContentLength == 0 || r.Body == nil {
+		return nil
+	}
+	return s.decodeSmall(r, v)
+}
+
 // maxSmallBody is well over a question of 131,072 characters.
 const maxSmallBody = 1 << 20
 

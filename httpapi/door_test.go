@@ -38,7 +38,7 @@ func onTenant(p right) bool {
 
 // fill puts ids into a pattern.
 func fill(pattern, tenant, kb string) string {
-	return strings.NewReplacer(":tenant", tenant, ":kb", kb, ":doc", "doc-1", ":track", "insert_1", ":key", "abcdefghijklmnop").Replace(pattern)
+	return strings.NewReplacer(":tenant", tenant, ":kb", kb, ":doc", "doc-1", ":track", "insert_1", ":key", "abcdefghijklmnop", ":user", "ada").Replace(pattern)
 }
 
 // knock asks for a route with a body that is well formed and says nothing.
@@ -76,6 +76,14 @@ func TestDoor(t *testing.T) {
 			if line.right == public {
 				require.Equal(t, 200, knock("").Code)
 				require.Equal(t, 200, knock("nonsense").Code, "a probe asks for no credential and looks at none")
+				return
+			}
+			if line.right == byPassword {
+				for _, credential := range []string{"", "nonsense", whole} {
+					refused(t, knock(credential), 400, "INVALID_REQUEST") // no name in it
+					w := h.as(credential, line.method, line.pattern, `{"username":"ada","password":"wrong wrong wrong"}`)
+					refused(t, w, 401, "UNAUTHORIZED")
+				}
 				return
 			}
 			for _, bad := range []string{"", "nonsense", "a.b.c", "sk-nonsense", "sk-" + strings.Repeat("x", 70), whole + "x"} {
@@ -397,8 +405,14 @@ GET /docs: public
 GET /docs/page.js: public
 GET /docs/swagger-ui.css: public
 GET /docs/swagger-ui-bundle.js: public
+POST /api/v1/auth/token: name and password
+PUT /api/v1/auth/password: any caller
 GET /api/v1/auth/me: any caller
 POST /api/v1/auth/revoke: any caller
+POST /api/v1/users: system:admin
+GET /api/v1/users: system:admin
+PUT /api/v1/users/:user: system:admin
+DELETE /api/v1/users/:user: system:admin
 POST /api/v1/tenants: system:admin
 GET /api/v1/tenants: system:admin
 GET {t}: any caller
@@ -406,9 +420,14 @@ PUT {t}: tenant:manage
 DELETE {t}: system:admin
 GET {t}/audit: tenant:manage
 GET /api/v1/admin/audit/checkpoint: system:admin
+POST {t}/members: tenant:manage_members
+GET {t}/members: tenant:manage_members
+PUT {t}/members/:user: tenant:manage_members
+DELETE {t}/members/:user: tenant:manage_members
 POST {t}/api-keys: tenant:manage
 GET {t}/api-keys: tenant:manage
 DELETE {t}/api-keys/:key: tenant:manage
+POST {t}/api-keys/:key/rotate: tenant:manage
 POST {t}/knowledge-bases: kb:create
 GET {t}/knowledge-bases: any caller
 GET {kb}: kb:access

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"alcove/engine"
 	"alcove/tenancy"
@@ -48,6 +49,8 @@ const statusClientGone = 499
 var answers = []answer{
 	// The caller.
 	{tenancy.ErrUnauthenticated, 401, "UNAUTHORIZED", "A valid token or API key is needed.", 0},
+	{tenancy.ErrTooManyTries, 429, "RATE_LIMITED", "", 0},
+	{tenancy.ErrBusy, 503, "CAPACITY_EXHAUSTED", "Too many are signing in at once.", 1},
 	{tenancy.ErrTenantSuspended, 403, "TENANT_SUSPENDED", "This tenant is suspended.", 0},
 	{tenancy.ErrDenied, 403, "FORBIDDEN", "This credential may not do that here.", 0},
 	{errInTheClear, 403, "TLS_REQUIRED", "This address only redirects to TLS. The credential was sent in the clear: revoke it, and use https.", 0},
@@ -169,6 +172,9 @@ func (s *Server) fail(w *response, x *exchange, err error) {
 	h.Del("Content-Length")
 	if a.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(a.retry))
+	}
+	if e, ok := errors.AsType[*tenancy.LockedError](err); ok {
+		h.Set("Retry-After", strconv.Itoa(int((e.Wait+time.Second-1)/time.Second)))
 	}
 	switch a.status {
 	case http.StatusUnauthorized:

@@ -22,6 +22,8 @@ type operation struct {
 	summary string
 	in      any    // the JSON body it takes; nil: none
 	form    bool   // it takes multipart/form-data, instead of in or beside it
+	fields  any    // it takes these as application/x-www-form-urlencoded beside in
+	maybe   bool   // the body may be left out
 	out     any    // what it answers; nil: not JSON, see media
 	status  int    // of a success
 	bare    bool   // out is the whole answer and not the data of an envelope
@@ -150,7 +152,7 @@ func (d *describer) add(r route, o operation) error {
 	if note := rightNote(r.right); note != "" {
 		op.Description = &note
 	}
-	if r.right != public {
+	if r.right != public && r.right != byPassword {
 		op.WithSecurity(map[string][]string{"token": {}}, map[string][]string{"key": {}})
 	}
 	for segment := range strings.SplitSeq(r.pattern, "/") {
@@ -182,8 +184,15 @@ func (d *describer) add(r route, o operation) error {
 	if o.form {
 		body["multipart/form-data"] = openapi31.MediaType{Schema: uploadSchema}
 	}
+	if o.fields != nil {
+		s, err := d.schema(o.fields, false)
+		if err != nil {
+			return err
+		}
+		body["application/x-www-form-urlencoded"] = openapi31.MediaType{Schema: s}
+	}
 	if len(body) > 0 {
-		needed := true
+		needed := !o.maybe
 		op.RequestBody = &openapi31.RequestBodyOrReference{RequestBody: &openapi31.RequestBody{Content: body, Required: &needed}}
 	}
 	success := openapi31.Response{Description: http.StatusText(o.status)}
@@ -287,6 +296,8 @@ func rightNote(p right) string {
 	switch p {
 	case public:
 		return ""
+	case byPassword:
+		return "For whoever knows a name and its password."
 	case anyCaller:
 		return "For any valid credential; it is shown what is its own."
 	case right(tenancy.PermSystemAdmin):
@@ -301,7 +312,7 @@ func (p right) readsOnly() bool {
 	case tenancy.PermQueryRun, tenancy.PermDocumentRead, tenancy.PermKBAccess:
 		return true
 	}
-	return p == public
+	return p == public || p == byPassword
 }
 
 // uploadSchema is the form of an upload.

@@ -48,15 +48,31 @@ var operations = map[string]operation{
 	"GET " + pathDocsStyle:  {summary: "A part of that page", status: http.StatusOK, media: "text/css"},
 	"GET " + pathDocsScript: {summary: "A part of that page", status: http.StatusOK, media: "text/javascript"},
 
-	"GET " + v1 + "/auth/me":      gives("Who the credential is", nil, caller{}),
-	"POST " + v1 + "/auth/revoke": gives("Revoke the token this is asked with", nil, removed{}),
+	"POST " + v1 + "/auth/token": gives("Sign in; a form is answered without the envelope, as RFC 6749 has it", tenancy.SignIn{}, tenancy.Session{}).
+		with(func(o *operation) { o.fields = passwordGrant{} }),
+	"PUT " + v1 + "/auth/password": gives("Change the own password; ends every token of the account", newPassword{}, removed{}),
+	"GET " + v1 + "/auth/me":       gives("Who the credential is", nil, caller{}),
+	"POST " + v1 + "/auth/revoke": gives("Revoke the token this is asked with, another by its id, or all of an account or a tenant", revocation{}, removed{}).
+		with(func(o *operation) { o.maybe = true }),
 
-	"POST " + v1 + "/tenants":      makes("Make a tenant", tenancy.TenantInput{}, tenancy.Tenant{}),
-	"GET " + v1 + "/tenants":       gives("List tenants", nil, tenancy.TenantPage{}),
-	"GET " + pathTenant:            gives("Read a tenant", nil, tenancy.Tenant{}),
-	"PUT " + pathTenant:            gives("Change a tenant", tenancy.TenantUpdate{}, tenancy.Tenant{}),
-	"DELETE " + pathTenant:         gives("Delete a tenant and all it holds", nil, removed{}),
-	"POST " + pathKeys:             makes("Make an API key; its secret is shown once", tenancy.KeyInput{}, tenancy.NewKey{}),
+	"POST " + pathUsers:              makes("Make an account; a one-time password is shown once", tenancy.UserInput{}, tenancy.NewUser{}),
+	"GET " + pathUsers:               gives("List accounts", nil, tenancy.UserPage{}),
+	"PUT " + pathUsers + "/:user":    gives("Change an account; ends its tokens", tenancy.UserUpdate{}, tenancy.NewUser{}),
+	"DELETE " + pathUsers + "/:user": gives("Delete an account", nil, removed{}),
+
+	"POST " + pathPeople:              makes("Make an account a member, or invite one that is made for it", tenancy.MemberInput{}, tenancy.NewMember{}),
+	"GET " + pathPeople:               gives("List members", nil, tenancy.MemberPage{}),
+	"PUT " + pathPeople + "/:user":    gives("Change what a member may do; ends its tokens", tenancy.MemberUpdate{}, tenancy.Member{}),
+	"DELETE " + pathPeople + "/:user": gives("Remove a member; ends its tokens", nil, removed{}),
+
+	"POST " + v1 + "/tenants": makes("Make a tenant", tenancy.TenantInput{}, tenancy.Tenant{}),
+	"GET " + v1 + "/tenants":  gives("List tenants", nil, tenancy.TenantPage{}),
+	"GET " + pathTenant:       gives("Read a tenant", nil, tenancy.Tenant{}),
+	"PUT " + pathTenant:       gives("Change a tenant", tenancy.TenantUpdate{}, tenancy.Tenant{}),
+	"DELETE " + pathTenant:    gives("Delete a tenant and all it holds", nil, removed{}),
+	"POST " + pathKeys:        makes("Make an API key; its secret is shown once", tenancy.KeyInput{}, tenancy.NewKey{}),
+	"POST " + pathKeys + "/:key/rotate": gives("Give an API key a new secret, shown once; the old one works on for the overlap", tenancy.KeyRotation{}, tenancy.NewKey{}).
+		with(func(o *operation) { o.maybe = true }),
 	"GET " + pathKeys:              gives("List API keys", nil, tenancy.KeyPage{}),
 	"DELETE " + pathKeys + "/:key": gives("Revoke an API key", nil, removed{}),
 
@@ -120,6 +136,7 @@ var pathParams = map[string]paramDoc{
 	"tenant": {"string", "id of a tenant"},
 	"kb":     {"string", "id of a knowledge base of the tenant"},
 	"key":    {"string", "public id of an API key"},
+	"user":   {"string", "the name of an account"},
 	"doc":    {"string", "id of a document"},
 	"track":  {"string", "track_id of the call that brought the documents"},
 }

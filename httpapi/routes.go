@@ -14,6 +14,8 @@ const (
 	pathTenant = v1 + "/tenants/:tenant"
 	pathKBs    = pathTenant + "/knowledge-bases"
 	pathKeys   = pathTenant + "/api-keys"
+	pathUsers  = v1 + "/users"
+	pathPeople = pathTenant + "/members"
 	pathKB     = pathKBs + "/:kb"
 	pathDocs   = pathKB + "/documents"
 	pathDoc    = pathDocs + "/:doc"
@@ -29,10 +31,12 @@ const (
 	del   = http.MethodDelete
 	owner = right(tenancy.PermTenantManage)
 	admin = right(tenancy.PermSystemAdmin)
+	host  = right(tenancy.PermTenantMembers)
 )
 
 // routeTable is the map of the wire: every route, the right it asks for, who
-// serves it and the query parameters it knows. open shows no data; managed acts
+// serves it and the query parameters it knows. open shows no data; password is how a
+// token is got; managed acts
 // through tenancy in the caller's name; reads hands out a *engine.Reader and
 // writes a *engine.KB of the one knowledge base in the path.
 func (s *Server) routeTable() []route {
@@ -45,8 +49,15 @@ func (s *Server) routeTable() []route {
 		s.open(get, pathDocsStyle, swaggerUI("swagger-ui.css", "text/css; charset=utf-8")),
 		s.open(get, pathDocsScript, swaggerUI("swagger-ui-bundle.js", "text/javascript; charset=utf-8")),
 
+		s.password(post, v1+"/auth/token", s.signIn),
+		s.managed(put, v1+"/auth/password", anyCaller, s.changePassword),
 		s.managed(get, v1+"/auth/me", anyCaller, s.whoAmI),
 		s.managed(post, v1+"/auth/revoke", anyCaller, s.revokeToken),
+
+		s.managed(post, pathUsers, admin, s.createUser),
+		s.managed(get, pathUsers, admin, s.listUsers, "cursor", "limit"),
+		s.managed(put, pathUsers+"/:user", admin, s.updateUser),
+		s.managed(del, pathUsers+"/:user", admin, s.deleteUser),
 
 		s.managed(post, v1+"/tenants", admin, s.createTenant),
 		s.managed(get, v1+"/tenants", admin, s.listTenants, "cursor", "limit"),
@@ -56,10 +67,15 @@ func (s *Server) routeTable() []route {
 
 		s.managed(get, pathTenant+"/audit", owner, s.listAudit, "from", "to", "action", "cursor", "limit"),
 		s.managed(get, v1+"/admin/audit/checkpoint", admin, s.auditCheckpoint),
+		s.managed(post, pathPeople, host, s.addMember),
+		s.managed(get, pathPeople, host, s.listMembers, "cursor", "limit"),
+		s.managed(put, pathPeople+"/:user", host, s.updateMember),
+		s.managed(del, pathPeople+"/:user", host, s.removeMember),
 
 		s.managed(post, pathKeys, owner, s.createKey),
 		s.managed(get, pathKeys, owner, s.listKeys, "cursor", "limit"),
 		s.managed(del, pathKeys+"/:key", owner, s.deleteKey),
+		s.managed(post, pathKeys+"/:key/rotate", owner, s.rotateKey),
 
 		s.managed(post, pathKBs, right(tenancy.PermKBCreate), s.createKB),
 		s.managed(get, pathKBs, anyCaller, s.listKBs, "cursor", "limit"),

@@ -14,7 +14,7 @@ import (
 	"alcove/tenancy"
 )
 
-// right is what a route asks of its caller: a permission, or one of the two
+// right is what a route asks of its caller: a permission, or one of the
 // marks below.
 type right string
 
@@ -25,6 +25,9 @@ const (
 	// anyCaller routes need a valid credential and show the caller what is its
 	// own; tenancy decides what that is.
 	anyCaller right = "any caller"
+	// byPassword routes take a name and a password for a credential. They answer
+	// under any host name: who is tricked into asking has no password to lose.
+	byPassword right = "name and password"
 )
 
 // known says whether a route may be registered with this right.
@@ -36,7 +39,7 @@ func (p right) known() bool {
 		tenancy.PermDocumentRead, tenancy.PermQueryRun, tenancy.PermSystemAdmin:
 		return true
 	}
-	return p == public || p == anyCaller
+	return p == public || p == anyCaller || p == byPassword
 }
 
 // changes says whether a Space entered with this permission can be written.
@@ -72,6 +75,16 @@ func (s *Server) open(method, pattern string, h openHandler) route {
 		if err := s.checkHost(r); err != nil {
 			return err
 		}
+		if err := checkParams(r, nil); err != nil {
+			return err
+		}
+		return h(w, r)
+	}}
+}
+
+// password is a route that takes a password. Other credentials are not looked at.
+func (s *Server) password(method, pattern string, h openHandler) route {
+	return route{method, pattern, byPassword, nil, func(w *response, r *http.Request, x *exchange) error {
 		if err := checkParams(r, nil); err != nil {
 			return err
 		}
