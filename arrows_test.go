@@ -47,6 +47,13 @@ var oneRoom = map[string]string{
 	"github.com/sashabaranov/go-openai":   "engine/openai",
 	"github.com/yuin/goldmark":            "engine/parse",
 	"github.com/microcosm-cc/bluemonday":  "engine/parse",
+	"github.com/klippa-app/go-pdfium":     "engine/parse",
+	"github.com/tetratelabs/wazero":       "engine/parse",
+	"github.com/xuri/excelize":            "engine/parse",
+	"github.com/JohannesKaufmann":         "engine/parse",
+	"codeberg.org/readeck/go-readability": "engine/parse",
+	"github.com/gabriel-vasile/mimetype":  "engine/parse",
+	"github.com/wlynxg/chardet":           "engine/parse",
 	"github.com/spf13/cobra":              "cmd",
 	"github.com/knadh/koanf":              "cmd",
 }

@@ -18,7 +18,7 @@ import (
 
 func options() engine.Options {
 	return engine.Options{
-		Logger: slog.New(slog.DiscardHandler), Parser: parse.New(),
+		Logger: slog.New(slog.DiscardHandler), Parser: parse.New(parse.Options{}),
 		Embedder: builtin.Embedder(), Extractor: builtin.Extractor(builtin.Options{}), Answerer: builtin.Answerer(),
 	}
 }

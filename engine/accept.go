@@ -39,8 +39,8 @@ type incoming struct {
 	key     docKey
 	face    face
 	meta    []byte // the metadata as JSON, for comparison
-	content []byte
-	cost    int // bytes of its records in the accepting transaction
+	content []byte // as it is stored, see original.go
+	cost    int    // bytes of its records in the accepting transaction
 
 	gen     uint64 // the version its content was stored under
 	result  Result
@@ -91,7 +91,7 @@ func decideAdd(tx *tenancy.Tx, in *incoming) (Result, *documentRecord, error) {
 
 // sameAs reports whether content and metadata are those of a stored document.
 func (in *incoming) sameAs(f *face) bool {
-	return in.face.Hash == f.Hash && in.face.Kind == f.Kind && bytes.Equal(in.meta, metadataBytes(f.Metadata))
+	return in.face.Hash == f.Hash && in.face.Kind == f.Kind && in.face.MainText == f.MainText && bytes.Equal(in.meta, metadataBytes(f.Metadata))
 }
 
 // needsContent reports whether the document is to be worked on.

@@ -48,7 +48,7 @@ func (r *Reader) QueryData(ctx context.Context, q Query) (*Data, error) {
 	for i, c := range a.c.chunks {
 		d.Data.Chunks[i] = DataChunk{
 			ReferenceID: a.c.refOf[c.docID], Content: c.Text, FilePath: c.filePath, ChunkID: chunkID(c.docID, c.ord), DocID: c.docID,
-			Start: c.Start, End: c.End, Page: c.Page, Heading: c.Heading, Score: c.score, RerankScore: c.reranked, Via: c.via,
+			Start: c.Start, End: c.End, Place: c.Place, Heading: c.Heading, Score: c.score, RerankScore: c.reranked, Via: c.via,
 		}
 	}
 	return d, nil

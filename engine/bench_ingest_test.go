@@ -28,7 +28,7 @@ func BenchmarkIngest(b *testing.B) {
 				}
 				var o engine.Options
 				if strings.HasPrefix(how, "builtin") {
-					o.Parser, o.Embedder, o.Extractor = parse.New(), builtin.Embedder(), builtin.Extractor(builtin.Options{})
+					o.Parser, o.Embedder, o.Extractor = parse.New(parse.Options{}), builtin.Embedder(), builtin.Extractor(builtin.Options{})
 				}
 				v := enginetest.Open(b, dir, o)
 				kb := v.KB("k")

@@ -19,7 +19,7 @@ import (
 // sentences of about overlap tokens, or by words where a sentence is longer.
 // There is no overlap from one section to another.
 //
-// With p.Verbatim a chunk's Text is the file's bytes Start..End. Otherwise
+// With p.Verbatim a chunk's Text is the text's bytes Start..End. Otherwise
 // Start..End spans the blocks it was made of. One rune of more than size tokens
 // is the only chunk that may be larger than size. More than maxChunks chunks
 // are ErrTooLarge, no text is ErrEmptyDocument.
@@ -72,7 +72,7 @@ type chunker struct {
 
 // continues reports whether b goes on where a ends, under the same heading.
 func (c *chunker) continues(a, b Block) bool {
-	return slices.Equal(a.Heading, b.Heading) && a.Page == b.Page && (!c.verbatim || a.End == b.Start)
+	return slices.Equal(a.Heading, b.Heading) && a.Place == b.Place && (!c.verbatim || a.End == b.Start)
 }
 
 func (c *chunker) section(from, to int) section {
@@ -105,7 +105,7 @@ func (c *chunker) pack(a, b section) (section, bool) {
 		return section{}, false
 	}
 	for i := a.to; i <= b.from; i++ { // blocks without text may lie between
-		if x, y := c.blocks[i-1], c.blocks[i]; x.Page != y.Page || c.verbatim && x.End != y.Start {
+		if x, y := c.blocks[i-1], c.blocks[i]; x.Place != y.Place || c.verbatim && x.End != y.Start {
 			return section{}, false
 		}
 	}
@@ -161,7 +161,7 @@ func (c *chunker) add(s section, text string, spans []span, start, end int) erro
 	if len(c.out) == c.max {
 		return fmt.Errorf("%w: a document may have %d chunks", ErrTooLarge, c.max)
 	}
-	r := chunkRecord{Text: text[start:end], Page: c.blocks[s.from].Page, Heading: s.heading}
+	r := chunkRecord{Text: text[start:end], Place: c.blocks[s.from].Place, Heading: s.heading}
 	r.Tokens = countTokens(r.Text)
 	first := spanAt(spans, start)
 	if c.verbatim {

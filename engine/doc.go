@@ -10,7 +10,7 @@
 // # In
 //
 // KB.Add and KB.Update check a call (input.go), decide what each document is
-// (accept.go, update.go), keep its bytes (spool.go) and commit document and job
+// (accept.go, update.go), keep its bytes (spool.go, original.go) and commit document and job
 // at once. A worker (job.go, work*.go) parses, cuts (chunk*.go), embeds and
 // extracts, and shows the new version in one commit. KB.Delete (delete.go) takes
 // a version out of sight in one commit. The records are in records.go: documents,
@@ -32,7 +32,7 @@
 // makes a question of a conversation stand alone (history.go), makes keywords and
 // vectors, searches (retrieve.go, whose channels are the walk in recall.go and
 // walk.go, BM25, vectors (nearest.go, beside the rest), entities and relations), folds contributions into
-// profiles (profile.go, what was read stays in sayings.go) and takes the chunks behind those that fit (pick.go), lets
+// profiles (profile.go) and takes the chunks behind those that fit (pick.go), lets
 // a Reranker order the chunks (rerank*.go), cuts to the token budgets and numbers
 // the references (evidence.go), and lets an Answerer write, whose citations of
 // anything else are dropped (citations.go) and whose Markdown fetches nothing

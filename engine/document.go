@@ -29,6 +29,10 @@ type DocumentInput struct {
 	Name     string
 	Content  []byte
 	Metadata map[string]any
+	// KeepOriginal keeps a file of which a text was made; nil: Options.KeepOriginals.
+	KeepOriginal *bool
+	// MainText asks for the main text of a web page alone.
+	MainText bool
 
 	kind string // kindCustomKG, or "" for a text
 }
@@ -68,8 +72,12 @@ type Document struct {
 	FilePath       string         `json:"file_path"`
 	Status         Status         `json:"status"`
 	ContentSummary string         `json:"content_summary"`
-	ContentLength  int            `json:"content_length"` // bytes
-	ContentHash    string         `json:"content_hash"`   // SHA-256, hex
+	ContentLength  int            `json:"content_length"` // bytes as sent
+	ContentType    string         `json:"content_type,omitempty"`
+	TextLength     int            `json:"text_length,omitempty"` // bytes of the text that was made of the file
+	Original       bool           `json:"original,omitempty"`    // the file is kept beside its text
+	Warnings       []string       `json:"warnings,omitempty"`    // what of the file is not in the text
+	ContentHash    string         `json:"content_hash"`          // SHA-256, hex
 	ChunksCount    int            `json:"chunks_count"`
 	ChunksDone     int            `json:"chunks_processed"`
 	Entities       int            `json:"entities_extracted"`
@@ -116,16 +124,16 @@ type ChunksPage struct {
 	NextCursor string      `json:"next_cursor"`
 }
 
-// ChunkInfo is one chunk as it is shown. Start and End are byte offsets in the
-// document as it was sent, End exclusive.
+// ChunkInfo is one chunk as it is shown. Start and End are byte offsets in what
+// Content returns, End exclusive.
 type ChunkInfo struct {
-	ChunkID string   `json:"chunk_id"`
-	Order   int      `json:"chunk_order_index"`
-	Content string   `json:"content"`
-	Tokens  int      `json:"tokens"`
-	Start   int      `json:"start"`
-	End     int      `json:"end"`
-	Page    int      `json:"page,omitempty"`
+	ChunkID string `json:"chunk_id"`
+	Order   int    `json:"chunk_order_index"`
+	Content string `json:"content"`
+	Tokens  int    `json:"tokens"`
+	Start   int    `json:"start"`
+	End     int    `json:"end"`
+	Place
 	Heading []string `json:"headings,omitempty"`
 }
 

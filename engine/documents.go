@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -25,6 +24,7 @@ const (
 func (d *documentRecord) show() *Document {
 	out := &Document{
 		DocID: d.ID, FilePath: d.FilePath, Status: d.Status, ContentSummary: d.Summary, ContentLength: d.Length,
+		ContentType: d.Media, TextLength: d.TextLength, Original: d.made() && d.Keep, Warnings: d.Warnings,
 		ContentHash: d.Hash, ChunksCount: d.Chunks, ChunksDone: d.Chunks, Entities: d.Entities, Relations: d.Relations,
 		Metadata: d.Metadata, TrackID: d.TrackID, ErrorMsg: d.Error, CreatedAt: d.Created, UpdatedAt: d.Updated,
 	}
@@ -163,7 +163,7 @@ func (r *Reader) Chunks(ctx context.Context, id, cursor string, limit int) (*Chu
 			}
 			page.Chunks = append(page.Chunks, ChunkInfo{
 				ChunkID: chunkID(id, uint32(ord)), Order: ord, Content: c.Text, Tokens: c.Tokens,
-				Start: c.Start, End: c.End, Page: c.Page, Heading: c.Heading,
+				Start: c.Start, End: c.End, Place: c.Place, Heading: c.Heading,
 			})
 		}
 		if next := int(from) + len(page.Chunks); next < d.Chunks && len(page.Chunks) > 0 {
@@ -176,64 +176,6 @@ func (r *Reader) Chunks(ctx context.Context, id, cursor string, limit int) (*Chu
 	}
 	return page, nil
 }
-
-// Content returns a document as it was sent, with its name and length: the
-// version that readers see, or the one being made when they see none yet. At most
-// one part of it is in memory at a time. Reading fails with ErrNotFound when the
-// document is deleted or replaced meanwhile. The caller closes the reader.
-func (r *Reader) Content(ctx context.Context, id string) (name string, length int, content io.ReadCloser, err error) {
-	d, err := r.document(ctx, id)
-	if err != nil {
-		return "", 0, nil, err
-	}
-	v := version{keyOf(id), d.Visible}
-	if d.Visible == 0 {
-		v.gen = d.Pending
-	}
-	if name = d.Name; name == "" {
-		name = d.ID + ".txt"
-	}
-	return name, d.Length, &contentReader{ctx: ctx, space: r.space, v: v, left: d.Length}, nil
-}
-
-// contentReader reads a version part by part, each in a snapshot of its own, so
-// that a slow client holds no snapshot open.
-type contentReader struct {
-	ctx   context.Context
-	space *tenancy.Space
-	v     version
-	next  uint32
-	part  []byte
-	left  int // bytes not yet read from the store
-}
-
-func (c *contentReader) Read(p []byte) (int, error) {
-	if len(c.part) == 0 {
-		if c.left == 0 {
-			return 0, io.EOF
-		}
-		err := c.space.View(c.ctx, func(tx *tenancy.Tx) (err error) {
-			c.part, err = tx.Get(kindContent, c.v.key(c.next))
-			return err
-		})
-		if errors.Is(err, tenancy.ErrNotFound) {
-			return 0, fmt.Errorf("document %x changed while it was read: %w", c.v.doc, ErrNotFound)
-		}
-		if err != nil {
-			return 0, err
-		}
-		if len(c.part) == 0 || len(c.part) > c.left {
-			return 0, fmt.Errorf("%w: part %d of document %x has %d bytes", ErrDamaged, c.next, c.v.doc, len(c.part))
-		}
-		c.next++
-		c.left -= len(c.part)
-	}
-	n := copy(p, c.part)
-	c.part = c.part[n:]
-	return n, nil
-}
-
-func (c *contentReader) Close() error { return nil }
 
 // Track returns what became of the documents of one call, as far as no later
 // call changed them. ErrNotFound when nothing of it is left.

@@ -69,7 +69,7 @@ func dumpDocument(w io.Writer, tx *tenancy.Tx, v visibleDoc, vectors byte) error
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "chunk %d bytes=%d..%d tokens=%d page=%d heading=%q text=%q\n", ord, c.Start, c.End, c.Tokens, c.Page, c.Heading, c.Text)
+		fmt.Fprintf(w, "chunk %d bytes=%d..%d tokens=%d page=%d slide=%d sheet=%q heading=%q text=%q\n", ord, c.Start, c.End, c.Tokens, c.Page, c.Slide, c.Sheet, c.Heading, c.Text)
 		fmt.Fprintf(w, "embedding %d sha256=%x\n", ord, sha256.Sum256(raw[1]))
 		for _, line := range said.lines() {
 			fmt.Fprintf(w, "%s\n", line)

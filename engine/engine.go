@@ -58,6 +58,8 @@ type Options struct {
 	QueryCacheBytes  int64         // 64 MiB of keywords, rewritten questions and answers, for the whole server; negative: none
 	RelationGroups   *bool         // true: the table of relation words (English) is used in a question
 
+	KeepOriginals bool // files of which a text was made are kept, unless the call says otherwise
+
 	Now func() time.Time // time.Now
 }
 
@@ -65,11 +67,12 @@ type Options struct {
 // on them in the background, keeps the bases in use in memory and answers
 // questions. Safe for concurrent use.
 type Engine struct {
-	o      Options
-	queue  *queue  // accepted work, see job.go
-	pool   *pool   // open knowledge bases, see pool.go
-	models places  // for model calls at once
-	memory *memory // of questions, see answercache.go
+	o       Options
+	queue   *queue  // accepted work, see job.go
+	pool    *pool   // open knowledge bases, see pool.go
+	models  places  // for model calls at once
+	parsing parsing // files at once of each tenant, see original.go
+	memory  *memory // of questions, see answercache.go
 
 	extractors map[string]*modelExtractor // of Options.Models.Chatters
 
@@ -82,7 +85,7 @@ func New(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine options: %w", err)
 	}
-	e := &Engine{o: o, models: places{free: o.ModelConcurrency}, memory: newMemory(o.QueryCacheBytes)}
+	e := &Engine{o: o, models: places{free: o.ModelConcurrency}, memory: newMemory(o.QueryCacheBytes), parsing: parsing{each: max(1, o.Workers/2)}}
 	if x, ok := o.Extractor.(*modelExtractor); ok {
 		e.extractors = map[string]*modelExtractor{}
 		for name, c := range o.Models.Chatters {
@@ -111,7 +114,10 @@ func (e *Engine) Close() error {
 
 // Sniff refuses a file that Add would refuse for its name or its bytes, as
 // Parser.Sniff does. Without bytes it tells an unread type from a read one.
-func (e *Engine) Sniff(name string, data []byte) error { return e.o.Parser.Sniff(name, data) }
+func (e *Engine) Sniff(name string, data []byte) error {
+	_, err := e.o.Parser.Sniff(name, data)
+	return err
+}
 
 func (o Options) withDefaults() (Options, error) {
 	switch {

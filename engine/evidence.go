@@ -73,7 +73,7 @@ func (p *plan) fitChunks(chunks []foundChunk, rest ...*lines) []foundChunk {
 func (c *cited) addReference(ch foundChunk, wanted *stemSet, withContent bool) {
 	from, to := snippet(ch.Text, wanted)
 	pass := ReferencePassage{
-		ChunkID: chunkID(ch.docID, ch.ord), Start: ch.Start, End: ch.End, Page: ch.Page, Heading: ch.Heading,
+		ChunkID: chunkID(ch.docID, ch.ord), Start: ch.Start, End: ch.End, Place: ch.Place, Heading: ch.Heading,
 		Snippet: ch.Text[from:to], Score: ch.score, Via: ch.via,
 	}
 	if len(ch.Text) == ch.End-ch.Start { // the bytes of the document, as they are
@@ -94,7 +94,7 @@ func (c *cited) addReference(ch foundChunk, wanted *stemSet, withContent bool) {
 	c.refOf[ch.docID] = id
 	r := Reference{
 		ReferenceID: id, FilePath: ch.filePath, DocID: ch.docID,
-		ChunkID: pass.ChunkID, Start: pass.Start, End: pass.End, Page: pass.Page, Heading: pass.Heading,
+		ChunkID: pass.ChunkID, Start: pass.Start, End: pass.End, Place: pass.Place, Heading: pass.Heading,
 		Snippet: pass.Snippet, SnippetStart: pass.SnippetStart, SnippetEnd: pass.SnippetEnd,
 		Score: pass.Score, Passages: []ReferencePassage{pass},
 	}

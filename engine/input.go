@@ -82,8 +82,9 @@ func (e *Engine) checkOne(d *DocumentInput, f fields) (*incoming, error) {
 	if err != nil {
 		return nil, &FieldError{f.metadata, err.Error(), refusalOf(err)}
 	}
+	is := FileType{Text: true}
 	if d.kind == "" {
-		if err := e.o.Parser.Sniff(d.Name, d.Content); err != nil {
+		if is, err = e.o.Parser.Sniff(d.Name, d.Content); err != nil {
 			return nil, &FieldError{f.text, err.Error(), refusalOf(err)}
 		}
 	}
@@ -95,7 +96,15 @@ func (e *Engine) checkOne(d *DocumentInput, f fields) (*incoming, error) {
 	hash := sha256.Sum256(d.Content)
 	in.face = face{
 		FilePath: d.FilePath, Name: d.Name, Kind: d.kind, Summary: summarize(d.Content),
-		Hash: hex.EncodeToString(hash[:]), Length: len(d.Content), Metadata: metadata,
+		Hash: hex.EncodeToString(hash[:]), Length: len(d.Content), Metadata: metadata, Media: is.Media,
+	}
+	if !is.Text {
+		in.content = squeeze(d.Content)
+		in.face.Summary, in.face.Stored, in.face.MainText = "", len(in.content), d.MainText
+		in.face.Keep = e.o.KeepOriginals
+		if d.KeepOriginal != nil {
+			in.face.Keep = *d.KeepOriginal
+		}
 	}
 	if in.face.FilePath == "" {
 		in.face.FilePath = unknownSource

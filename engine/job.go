@@ -290,7 +290,10 @@ func (q *queue) finish(ref tenancy.JobRef, r *running, err error) {
 		delete(q.running, ref.Seq)
 	}
 	var p *putOff
-	if errors.As(err, &p) {
+	if errors.As(err, &p) && p.rest && !q.closed {
+		q.turns.pause(ref.Tenant(), ref, time.Now().Add(p.wait))
+		q.wake.Signal()
+	} else if errors.As(err, &p) {
 		q.putOff(ref, p.wait)
 		if p.gather && !q.closed {
 			q.gathering[ref.Seq], q.gathered[ref.Seq] = ref, true
@@ -361,6 +364,8 @@ type putOff struct {
 	why  error // nil when it only gives way
 	// gather ends the wait as soon as the knowledge base has no other work.
 	gather bool
+	// rest lets the tenant's whole line rest for the time.
+	rest bool
 }
 
 func (p *putOff) Error() string { return fmt.Sprintf("put off for %v: %v", p.wait, p.why) }

@@ -169,31 +169,62 @@ type RerankReply struct {
 	ReplyTokens  int
 }
 
-// Parser reads the bytes of a file. Implemented by the functions of engine/parse.
+// Parser reads the bytes of a file. Implemented by engine/parse.
 type Parser struct {
-	// Sniff refuses what Parse would refuse, as far as can be told without
-	// parsing: ErrUnsupportedType naming the types that are read, ErrNotText,
-	// ErrEmptyDocument. It is called before a document is accepted.
-	Sniff func(name string, data []byte) error
-	// Parse returns the text blocks of a file in order.
-	Parse func(ctx context.Context, name string, data []byte) (*Parsed, error)
+	// Sniff says what a file is and refuses what Parse would refuse, as far as can
+	// be told without parsing: ErrUnsupportedType naming the types that are read,
+	// ErrNotText, ErrEmptyDocument. It is called before a document is accepted, is
+	// cheap, and says the same of the same name and bytes each time.
+	Sniff func(name string, data []byte) (FileType, error)
+	// Parse returns the text blocks of a file in order. An error is final: trying
+	// again would end the same way, unless it is ctx's.
+	Parse func(ctx context.Context, f File) (*Parsed, error)
+}
+
+// FileType is what the bytes of a file are.
+type FileType struct {
+	// Media is the media type, as application/pdf.
+	Media string
+	// Text says that the file is its own text: UTF-8, offsets are into it. Of
+	// others a text is made, and offsets are into that.
+	Text bool
+}
+
+// File is a file on its way to Parse, which does not keep Data.
+type File struct {
+	Name string
+	Data []byte
+	// MainText asks for the main text of a web page without what surrounds it.
+	MainText bool
 }
 
 // Parsed is a document as text.
 type Parsed struct {
 	// Title is the document's own title, "" when it has none.
-	Title  string
+	Title string
+	// Text is the text of a file that is not its own text (FileType.Text).
+	Text   string
 	Blocks []Block
-	// Verbatim says that each block's Text is the file's bytes Start..End, so
-	// that a chunk can be cut anywhere and still be a slice of the file.
+	// Verbatim says that each block's Text is the bytes Start..End of the text, so
+	// that a chunk can be cut anywhere and still be a slice of it.
 	Verbatim bool
+	// Warnings say what of the file is not in the text, a sentence each.
+	Warnings []string
 }
 
-// Block is a run of text under one heading. Start and End are byte offsets in
-// the file, End exclusive. Page is 1-based, 0 where there are no pages.
+// Block is a run of text in one place. Start and End are byte offsets in the
+// file or, where a text was made of it, in that text; End is exclusive.
 type Block struct {
 	Text       string
 	Start, End int
 	Heading    []string
-	Page       int
+	Place
+}
+
+// Place is where in a document of pages, slides or sheets something stands.
+// Numbers are 1-based, 0 where there are none.
+type Place struct {
+	Page  int    `json:"page,omitempty"`
+	Slide int    `json:"slide,omitempty"`
+	Sheet string `json:"sheet,omitempty"`
 }

@@ -93,17 +93,17 @@ type Keywords struct {
 // Reference is one cited document with its best passage; Passages are all of
 // its passages that the answer could draw on, best first.
 type Reference struct {
-	ReferenceID string   `json:"reference_id"`
-	FilePath    string   `json:"file_path"`
-	DocID       string   `json:"doc_id"`
-	ChunkID     string   `json:"chunk_id"`
-	Start       int      `json:"start"` // byte offsets in the document as sent
-	End         int      `json:"end"`
-	Page        int      `json:"page,omitempty"`
-	Heading     []string `json:"headings,omitempty"`
-	Snippet     string   `json:"snippet"`
-	// Byte offsets of the snippet in the document as sent; absent where the text was
-	// made of the bytes and is not them.
+	ReferenceID string `json:"reference_id"`
+	FilePath    string `json:"file_path"`
+	DocID       string `json:"doc_id"`
+	ChunkID     string `json:"chunk_id"`
+	Start       int    `json:"start"` // byte offsets in the document's content
+	End         int    `json:"end"`
+	Place
+	Heading []string `json:"headings,omitempty"`
+	Snippet string   `json:"snippet"`
+	// Byte offsets of the snippet in the document's content; absent where a chunk's
+	// text was made of the content and is no slice of it.
 	SnippetStart int                `json:"snippet_start,omitempty"`
 	SnippetEnd   int                `json:"snippet_end,omitempty"`
 	Score        float64            `json:"score"`
@@ -113,10 +113,10 @@ type Reference struct {
 
 // ReferencePassage is one passage of a cited document.
 type ReferencePassage struct {
-	ChunkID      string   `json:"chunk_id"`
-	Start        int      `json:"start"`
-	End          int      `json:"end"`
-	Page         int      `json:"page,omitempty"`
+	ChunkID string `json:"chunk_id"`
+	Start   int    `json:"start"`
+	End     int    `json:"end"`
+	Place
 	Heading      []string `json:"headings,omitempty"`
 	Snippet      string   `json:"snippet"`
 	SnippetStart int      `json:"snippet_start,omitempty"`
@@ -179,14 +179,14 @@ type DataRelation struct {
 
 // DataChunk is one retrieved chunk.
 type DataChunk struct {
-	ReferenceID string   `json:"reference_id"`
-	Content     string   `json:"content"`
-	FilePath    string   `json:"file_path"`
-	ChunkID     string   `json:"chunk_id"`
-	DocID       string   `json:"doc_id"`
-	Start       int      `json:"start"`
-	End         int      `json:"end"`
-	Page        int      `json:"page,omitempty"`
+	ReferenceID string `json:"reference_id"`
+	Content     string `json:"content"`
+	FilePath    string `json:"file_path"`
+	ChunkID     string `json:"chunk_id"`
+	DocID       string `json:"doc_id"`
+	Start       int    `json:"start"`
+	End         int    `json:"end"`
+	Place
 	Heading     []string `json:"headings,omitempty"`
 	Score       float64  `json:"score"`
 	RerankScore *float64 `json:"rerank_score,omitempty"`

@@ -18,7 +18,8 @@ import (
 const (
 	kindState        = 'K' // () -> kbState
 	kindDocument     = 'D' // doc16 -> documentRecord
-	kindContent      = 'O' // doc16 gen8 part4 -> up to contentPartBytes of the document as sent
+	kindContent      = 'O' // doc16 gen8 part4 -> up to contentPartBytes of the document as sent, see original.go
+	kindText         = 'o' // doc16 gen8 part4 -> the same of the text that was made of it, where one was
 	kindChunk        = 'C' // doc16 gen8 ord4 -> chunkRecord
 	kindVector       = 'V' // doc16 gen8 ord4 -> float32 little endian
 	kindVectorOdd    = 'W' // the same in the other set, see vectorSet
@@ -141,6 +142,23 @@ type face struct {
 	Hash     string         `json:"hash"`           // SHA-256 of the content, hex
 	Length   int            `json:"length"`
 	Metadata map[string]any `json:"metadata,omitempty"`
+	Media    string         `json:"media,omitempty"`
+	// Of a file of which a text is made: how many bytes its content is compressed
+	// to, whether that stays when the text is visible, and how it is to be read.
+	Stored   int  `json:"stored,omitempty"`
+	Keep     bool `json:"keep,omitempty"`
+	MainText bool `json:"main_text,omitempty"`
+}
+
+// made reports whether the text is made of the content instead of being it.
+func (f *face) made() bool { return f.Stored > 0 }
+
+// storedLength is how many bytes the content takes in the store.
+func (f *face) storedLength() int {
+	if f.made() {
+		return f.Stored
+	}
+	return f.Length
 }
 
 // title is the title that the metadata gives, "" when they give none.
@@ -155,15 +173,18 @@ func (f *face) title() string {
 type documentRecord struct {
 	ID string `json:"id"`
 	face
-	Title     string `json:"title,omitempty"` // of the visible generation
-	Status    Status `json:"status"`
-	TrackID   string `json:"track"`
-	Visible   uint64 `json:"visible,omitempty"`
-	Pending   uint64 `json:"pending,omitempty"`
-	Chunks    int    `json:"chunks,omitempty"` // of the visible generation
-	Entities  int    `json:"entities,omitempty"`
-	Relations int    `json:"relations,omitempty"`
-	Extractor string `json:"extractor,omitempty"` // identity behind the visible contributions, "" when there are several
+	Title string `json:"title,omitempty"` // of the visible generation
+	// Of the text that was made of the visible generation, where one was.
+	TextLength int      `json:"text_length,omitempty"`
+	Warnings   []string `json:"warnings,omitempty"`
+	Status     Status   `json:"status"`
+	TrackID    string   `json:"track"`
+	Visible    uint64   `json:"visible,omitempty"`
+	Pending    uint64   `json:"pending,omitempty"`
+	Chunks     int      `json:"chunks,omitempty"` // of the visible generation
+	Entities   int      `json:"entities,omitempty"`
+	Relations  int      `json:"relations,omitempty"`
+	Extractor  string   `json:"extractor,omitempty"` // identity behind the visible contributions, "" when there are several
 	readings
 	Error   string    `json:"error,omitempty"`
 	Created time.Time `json:"created"`
@@ -177,6 +198,7 @@ type documentRecord struct {
 	PendingChunks    int    `json:"pending_chunks,omitempty"`
 	PendingDone      int    `json:"pending_done,omitempty"`
 	PendingExtractor string `json:"pending_extractor,omitempty"`
+	PendingText      int    `json:"pending_text,omitempty"` // bytes of its text that are stored
 }
 
 // readings say how well the chunks of the visible generation were read.
@@ -226,13 +248,13 @@ func unmarshalRecord(what string, b []byte, v any) error {
 	return nil
 }
 
-// chunkRecord is one chunk. Start and End are byte offsets in the document as sent.
+// chunkRecord is one chunk. Start and End are byte offsets in the document's content.
 type chunkRecord struct {
 	Text       string
 	Start, End int
 	Tokens     int
-	Page       int
-	Heading    []string
+	Place
+	Heading []string
 }
 
 // contribution is what one chunk says of entities and relations: ground state.
@@ -250,27 +272,45 @@ const (
 	recordVersion = 1
 	// notedVersion is a contribution with a word on how it was read after the rest.
 	notedVersion = 2
+	// placedVersion is a chunk with a slide and a sheet after its headings.
+	placedVersion = 2
 )
 
 func (c *chunkRecord) encode() []byte {
 	b := make([]byte, 0, len(c.Text)+64)
-	b = append(b, recordVersion)
+	placed := c.Slide != 0 || c.Sheet != ""
+	if placed {
+		b = append(b, placedVersion)
+	} else {
+		b = append(b, recordVersion)
+	}
 	for _, n := range []int{c.Start, c.End, c.Tokens, c.Page, len(c.Heading)} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
 	for _, h := range c.Heading {
 		b = appendString(b, h)
 	}
+	if placed {
+		b = appendString(binary.AppendUvarint(b, uint64(c.Slide)), c.Sheet)
+	}
 	return append(b, c.Text...)
 }
 
 func decodeChunk(b []byte) (c chunkRecord, err error) {
 	r := reader{b: b}
-	r.version()
+	placed := len(b) > 0 && b[0] == placedVersion
+	if placed {
+		r.b = r.b[1:]
+	} else {
+		r.version()
+	}
 	c.Start, c.End, c.Tokens, c.Page = r.int(), r.int(), r.int(), r.int()
 	n := r.count(1)
 	for range n {
 		c.Heading = append(c.Heading, r.string())
+	}
+	if placed {
+		c.Slide, c.Sheet = r.int(), r.string()
 	}
 	if r.err != nil {
 		return c, fmt.Errorf("%w: chunk record: %v", ErrDamaged, r.err)

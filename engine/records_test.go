@@ -39,7 +39,7 @@ func FuzzParseChunkID(f *testing.F) {
 
 // Records come back as they were; whatever else is read is an error, not a panic.
 func TestRecords_RoundTrip(t *testing.T) {
-	c := chunkRecord{Text: "x\x00é", Start: 1, End: 9, Tokens: 2, Page: 3, Heading: []string{"", "b"}}
+	c := chunkRecord{Text: "x\x00é", Start: 1, End: 9, Tokens: 2, Place: Place{Page: 3}, Heading: []string{"", "b"}}
 	got, err := decodeChunk(c.encode())
 	require.NoError(t, err)
 	require.Equal(t, c, got)

@@ -26,11 +26,7 @@ const (
 const dropInline = 128
 
 // chunkID is a chunk's public id: the document's id and the ordinal.
-func chunkID(docID string, ord uint32) string {
-	var digits [10]byte
-	d := strconv.AppendUint(digits[:0], uint64(ord), 10)
-	return docID + "-chunk-" + "000"[min(3, len(d)):] + string(d)
-}
+func chunkID(docID string, ord uint32) string { return fmt.Sprintf("%s-chunk-%03d", docID, ord) }
 
 // parseChunkID takes a public chunk id apart. ok is false for anything that
 // chunkID does not write.
@@ -353,7 +349,7 @@ func (c *change) drop(v version) error {
 // sweep removes at most limit records of a version and returns how many went;
 // fewer than limit means that none are left.
 func (c *change) sweep(v version, limit int) (n int, err error) {
-	return c.sweepKinds(v, limit, kindContent, kindChunk, kindVector, kindVectorOdd, kindContribution, kindAnswerDoc)
+	return c.sweepKinds(v, limit, kindContent, kindText, kindChunk, kindVector, kindVectorOdd, kindContribution, kindAnswerDoc)
 }
 
 // sweepKinds is sweep of some kinds of record; the zero version stands for all.
@@ -394,23 +390,4 @@ func (c *change) sweepKinds(v version, limit int, kinds ...byte) (n int, err err
 		}
 	}
 	return n, nil
-}
-
-// readContent returns the bytes of a version as they were sent.
-func readContent(tx *tenancy.Tx, v version, length int) ([]byte, error) {
-	out := make([]byte, 0, length)
-	for part := uint32(0); len(out) < length; part++ {
-		b, err := tx.Get(kindContent, v.key(part))
-		if errors.Is(err, tenancy.ErrNotFound) {
-			return nil, fmt.Errorf("%w: document %x has %d of %d bytes", ErrDamaged, v.doc, len(out), length)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read content of document %x: %w", v.doc, err)
-		}
-		out = append(out, b...)
-	}
-	if len(out) != length {
-		return nil, fmt.Errorf("%w: document %x has %d bytes, not %d", ErrDamaged, v.doc, len(out), length)
-	}
-	return out, nil
 }

@@ -43,11 +43,13 @@ func decideUpdate(tx *tenancy.Tx, in *incoming, keepSource bool) (Result, *docum
 	if keepSource {
 		in.face.FilePath = now.FilePath
 	}
-	if in.sameAs(now) && in.face.FilePath == now.FilePath && in.face.Name == now.Name {
+	kept := !in.face.Keep || now.Keep
+	if in.sameAs(now) && kept && in.face.FilePath == now.FilePath && in.face.Name == now.Name {
 		return ResultUnchanged, d, nil
 	}
 	// A title is part of what is extracted from, so a new one means new work.
-	in.light = d.Pending == 0 && in.face.Hash == d.Hash && in.face.Kind == d.Kind && in.face.Name == d.Name && in.face.title() == d.title()
+	in.light = d.Pending == 0 && in.face.Hash == d.Hash && in.face.Kind == d.Kind && in.face.Name == d.Name && in.face.title() == d.title() &&
+		in.face.MainText == d.MainText && kept && in.face.made() == d.made()
 	return ResultUpdated, d, nil
 }
 
@@ -59,7 +61,11 @@ func (c *change) renew(in *incoming, track string) error {
 		return err
 	}
 	if in.light {
+		stored, keep, summary := d.Stored, d.Keep, d.Summary // of the content, which stays
 		d.face = in.face
+		if d.made() {
+			d.Stored, d.Keep, d.Summary = stored, keep, summary
+		}
 		return c.touch(in.key)
 	}
 	if err := c.supersede(in, d); err != nil {
@@ -81,7 +87,7 @@ func (c *change) renew(in *incoming, track string) error {
 func (c *change) supersede(in *incoming, d *documentRecord) error {
 	in.replace = version{in.key, d.Pending}
 	d.Pending, d.JobSeq, d.PendingDoc = 0, 0, nil
-	d.PendingChunks, d.PendingDone, d.PendingExtractor = 0, 0, ""
+	d.PendingChunks, d.PendingDone, d.PendingExtractor, d.PendingText = 0, 0, "", 0
 	return c.drop(in.replace)
 }
 

@@ -66,7 +66,9 @@ func (e *Engine) workOn(ctx context.Context, ref tenancy.JobRef, r *running) err
 	in := &ingest{eng: e, space: space, ref: ref, run: r, v: version{j.Doc, j.Gen}}
 	e.queue.working(r, space.ID(), in.v)
 	err = in.do(ctx)
+	var p *putOff
 	switch {
+	case errors.As(err, &p):
 	case err == nil:
 		e.queue.stats.processed.Add(1)
 		return nil
@@ -158,12 +160,13 @@ type ingest struct {
 	run   *running
 	v     version
 
-	doc     *documentRecord // as the work found it
-	face    *face           // what the version will make of it
-	title   string
-	summary string    // for a call that was too large to bring one
-	known   *reusable // chunks of the version that readers see, nil when there is none
-	same    bool      // contributions of known chunks hold for this version too
+	doc      *documentRecord // as the work found it
+	face     *face           // what the version will make of it
+	title    string
+	warnings []string  // of the parser
+	summary  string    // for a call that was too large to bring one
+	known    *reusable // chunks of the version that readers see, nil when there is none
+	same     bool      // contributions of known chunks hold for this version too
 
 	changeovers uint64         // the state of the base that the work began in
 	vectors     byte           // the kind of record of the set that counts
@@ -243,11 +246,7 @@ func (in *ingest) do(ctx context.Context) error {
 		}
 		defer func() { <-in.eng.queue.memory }()
 	}
-	content, err := in.read(ctx)
-	if err != nil {
-		return err
-	}
-	chunks, err := in.parse(ctx, content)
+	chunks, err := in.cut(ctx)
 	if err != nil {
 		return err
 	}
@@ -376,13 +375,27 @@ func (in *ingest) open(ctx context.Context) error {
 	})
 }
 
+// cut reads the version's content and makes chunks of it.
+func (in *ingest) cut(ctx context.Context) ([]chunkRecord, error) {
+	leave, err := in.eng.parsing.enter(in.ref.Tenant(), in.face.made())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	content, err := in.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return in.parse(ctx, content)
+}
+
 // read returns the content and finds out what of it is known already.
 func (in *ingest) read(ctx context.Context) (content []byte, err error) {
 	err = in.space.View(ctx, func(tx *tenancy.Tx) error {
 		if _, err := stillMine(tx, in.ref, in.v); err != nil {
 			return err // it may have waited for its turn
 		}
-		if content, err = readContent(tx, in.v, in.face.Length); err != nil {
+		if content, err = readContent(tx, in.v, in.face); err != nil {
 			return err
 		}
 		if in.doc.Visible != 0 {
@@ -417,9 +430,15 @@ func (in *ingest) parse(ctx context.Context, content []byte) (chunks []chunkReco
 		chunks, in.given, err = readGraph(content)
 		return chunks, err
 	}
-	p, err := in.eng.o.Parser.Parse(ctx, in.face.Name, content)
+	p, err := in.eng.o.Parser.Parse(ctx, File{Name: in.face.Name, Data: content, MainText: in.face.MainText})
 	if err != nil {
 		return nil, err
+	}
+	if in.face.made() {
+		content = []byte(p.Text)
+		if err := in.keepText(ctx, p); err != nil {
+			return nil, err
+		}
 	}
 	if in.face.Summary == "" {
 		in.summary = summarize(content)

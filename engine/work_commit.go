@@ -146,8 +146,14 @@ func (in *ingest) finish(c *change, d *documentRecord) error {
 	d.Title, d.Extractor = in.title, in.extractor.Identity()
 	d.Visible, d.Chunks, d.Entities, d.Relations = in.v.gen, in.total, len(in.tally.entities), len(in.tally.relations)
 	d.readings = in.tally.readings
+	d.TextLength, d.Warnings = d.PendingText, in.warnings
 	d.Pending, d.JobSeq, d.PendingDoc, d.Error = 0, 0, nil, ""
-	d.PendingChunks, d.PendingDone, d.PendingExtractor = 0, 0, ""
+	d.PendingChunks, d.PendingDone, d.PendingExtractor, d.PendingText = 0, 0, "", 0
+	if d.made() && !d.Keep { // a few records: a content is bounded by MaxDocumentBytes
+		if _, err := c.sweepKinds(in.v, sweepBatch, kindContent); err != nil {
+			return err
+		}
+	}
 	if err := c.status(in.v.doc, d, d.outcome()); err != nil {
 		return err
 	}

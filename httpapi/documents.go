@@ -209,15 +209,28 @@ func (s *Server) documentChunks(w http.ResponseWriter, r *http.Request, kb *engi
 	return success(w, page)
 }
 
-// documentContent sends a document as it was sent to us. It is somebody's file:
-// it is always a download of a harmless type, whatever it says of itself.
+// documentContent sends the text of a document, which offsets are into: the file as
+// it was sent to us where that is text. It is somebody's file: it is always a
+// download of a harmless type, whatever it says of itself.
 func (s *Server) documentContent(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
 	name, length, body, err := kb.Content(r.Context(), param(r, "doc"))
 	if err != nil {
 		return err
 	}
+	return download(w, fileLabel(name), length, body)
+}
+
+// documentOriginal sends a document as it was sent to us, if it was kept.
+func (s *Server) documentOriginal(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	name, _, length, body, err := kb.Original(r.Context(), param(r, "doc"))
+	if err != nil {
+		return err
+	}
+	return download(w, fileLabel(name), length, body)
+}
+
+func download(w http.ResponseWriter, name string, length int, body io.ReadCloser) error {
 	defer body.Close()
-	name = fileLabel(name)
 	kind := "application/octet-stream"
 	switch strings.ToLower(path.Ext(name)) {
 	case "", ".txt", ".text", ".md", ".markdown", ".json":

@@ -444,6 +444,7 @@ GET {kb}/documents/:doc: document:read
 GET {kb}/documents/:doc/status: document:read
 GET {kb}/documents/:doc/chunks: document:read
 GET {kb}/documents/:doc/content: document:read
+GET {kb}/documents/:doc/original: document:read
 DELETE {kb}/documents/:doc: document:delete
 POST {kb}/documents/delete: document:delete
 GET {kb}/tracks/:track: document:read

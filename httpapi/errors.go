@@ -65,6 +65,7 @@ var answers = []answer{
 	{tenancy.ErrKBGone, 404, "INVALID_KB", "This knowledge base was deleted.", 0},
 	{engine.ErrNotFound, 404, "NOT_FOUND", "There is no such thing in this knowledge base.", 0},
 	{tenancy.ErrNotFound, 404, "NOT_FOUND", "There is no such thing.", 0},
+	{engine.ErrNoOriginal, 404, "NO_ORIGINAL", "The file was not kept beside its text; upload it with keep_original=true.", 0},
 
 	// The body.
 	{errMediaType, 415, "UNSUPPORTED_MEDIA_TYPE", "", 0},

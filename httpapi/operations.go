@@ -95,7 +95,8 @@ var operations = map[string]operation{
 	"GET " + pathDoc:               gives("Read what is known of a document", nil, engine.Document{}),
 	"GET " + pathDoc + "/status":   gives("Read how far a document has come", nil, documentStatus{}),
 	"GET " + pathDoc + "/chunks":   gives("List the chunks of a document", nil, engine.ChunksPage{}),
-	"GET " + pathDoc + "/content":  {summary: "Read a document as it was sent", status: http.StatusOK, media: "text/plain"},
+	"GET " + pathDoc + "/content":  {summary: "Read the text of a document", status: http.StatusOK, media: "text/plain"},
+	"GET " + pathDoc + "/original": {summary: "Read a document as it was sent", status: http.StatusOK, media: "application/octet-stream"},
 	"DELETE " + pathDoc:            gives("Delete a document", nil, engine.Deleted{}),
 	"POST " + pathDocs + "/delete": gives("Delete documents", deleteInput{}, engine.Deleted{}),
 

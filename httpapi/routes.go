@@ -94,6 +94,7 @@ func (s *Server) routeTable() []route {
 		s.reads(get, pathDoc+"/status", tenancy.PermDocumentRead, s.documentStatus),
 		s.reads(get, pathDoc+"/chunks", tenancy.PermDocumentRead, s.documentChunks, "cursor", "limit"),
 		s.reads(get, pathDoc+"/content", tenancy.PermDocumentRead, s.documentContent),
+		s.reads(get, pathDoc+"/original", tenancy.PermDocumentRead, s.documentOriginal),
 		s.writes(del, pathDoc, tenancy.PermDocumentDelete, s.deleteDocument, "dry_run"),
 		s.writes(post, pathDocs+"/delete", tenancy.PermDocumentDelete, s.deleteDocuments, "dry_run"),
 

@@ -25,6 +25,8 @@ type upload struct {
 	files    []uploadedFile
 	metadata map[string]any // of every file of the call
 	id       string         // of its only file
+	keep     *bool          // the files are kept beside the texts made of them
+	mainText bool           // of web pages, the main text alone
 }
 
 type uploadedFile struct {
@@ -33,7 +35,8 @@ type uploadedFile struct {
 }
 
 // readUpload reads a multipart/form-data body as a stream: parts named file
-// (repeatable), metadata (a JSON object as text) and id. Anything else, too
+// (repeatable), metadata (a JSON object as text), id, and keep_original and
+// main_text, which are true or false. Anything else, too
 // many parts, a file or a call over its limit is refused as soon as it is seen.
 func (s *Server) readUpload(r *http.Request) (*upload, error) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -67,14 +70,14 @@ func (s *Server) readUpload(r *http.Request) (*upload, error) {
 		switch field {
 		case "file":
 			err = s.readFile(r, part, &up)
-		case "metadata", "id":
+		case "metadata", "id", "keep_original", "main_text":
 			if seen[field] {
 				return nil, badField(field, "is given twice")
 			}
 			seen[field] = true
 			err = s.readField(r, part, field, &up)
 		default:
-			return nil, badField(shorten(field), "is not a known part; file, metadata and id are")
+			return nil, badField(shorten(field), "is not a known part; file, metadata, id, keep_original and main_text are")
 		}
 		if err != nil {
 			return nil, err
@@ -112,7 +115,19 @@ func (s *Server) readField(r *http.Request, part *multipart.Part, field string, 
 	if err != nil {
 		return multipartError(err)
 	}
-	if field == "id" {
+	switch field {
+	case "keep_original", "main_text":
+		v := string(data) == "true"
+		if !v && string(data) != "false" {
+			return badField(field, "is neither true nor false")
+		}
+		if field == "main_text" {
+			up.mainText = v
+		} else {
+			up.keep = &v
+		}
+		return nil
+	case "id":
 		up.id = string(data)
 		if up.id == "" {
 			return badField("id", "is empty")
@@ -138,7 +153,7 @@ func (up *upload) documents() ([]engine.DocumentInput, error) {
 	}
 	docs := make([]engine.DocumentInput, len(up.files))
 	for i, f := range up.files {
-		docs[i] = engine.DocumentInput{ID: up.id, FilePath: f.name, Name: f.name, Content: f.data, Metadata: up.metadata}
+		docs[i] = engine.DocumentInput{ID: up.id, FilePath: f.name, Name: f.name, Content: f.data, Metadata: up.metadata, KeepOriginal: up.keep, MainText: up.mainText}
 	}
 	return docs, nil
 }

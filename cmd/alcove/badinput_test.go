@@ -67,15 +67,13 @@ func TestServe_OddFiles(t *testing.T) {
 	}
 
 	for name, c := range map[string]struct{ file, content, code, says string }{
-		"empty":                {"a.md", "", "INVALID_REQUEST", "is empty"},
-		"blank":                {"a.md", " \n\t\r\n", "INVALID_REQUEST", "file: "},
-		"a PDF":                {"a.pdf", "%PDF-1.7\n1 0 obj", "UNSUPPORTED_FILE_TYPE", ".pdf"},
-		"a PDF named text":     {"a.txt", "%PDF-1.7\n1 0 obj", "UNSUPPORTED_FILE_TYPE", "PDF"},
-		"a zip named Markdown": {"a.md", "PK\x03\x04\x14\x00", "UNSUPPORTED_FILE_TYPE", "file: "},
-		"not UTF-8":            {"a.txt", "caf\xe9", "INVALID_REQUEST", "UTF-8"},
-		"not UTF-8 at the end": {"a.md", strings.Repeat("word ", 200_000) + "\xff", "INVALID_REQUEST", "UTF-8"},
-		"a NUL":                {"a.txt", "a\x00b", "INVALID_REQUEST", "NUL"},
-		"JSON that is none":    {"a.json", `{"a":`, "INVALID_REQUEST", "JSON"},
+		"empty":              {"a.md", "", "INVALID_REQUEST", "is empty"},
+		"blank":              {"a.md", " \n\t\r\n", "INVALID_REQUEST", "file: "},
+		"a PDF that is none": {"a.pdf", "1 0 obj", "UNSUPPORTED_FILE_TYPE", ".docx"},
+		"a picture":          {"a.txt", "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "UNSUPPORTED_FILE_TYPE", "image/png"},
+		"an old Office file": {"a.doc", "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00", "UNSUPPORTED_FILE_TYPE", "2007"},
+		"a NUL":              {"a.txt", "a\x00b", "INVALID_REQUEST", "NUL"},
+		"JSON that is none":  {"a.json", `{"a":`, "INVALID_REQUEST", "JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, out := upload(c.file, c.content)
@@ -90,6 +88,19 @@ func TestServe_OddFiles(t *testing.T) {
 	_, counts := ask(http.MethodGet, main+"/status_counts", "", nil)
 	require.Equal(t, 0.0, counts["status_counts"].(map[string]any)["all"])
 
+	// What only reading it shows to be damaged is taken, and fails with the reason.
+	for name, content := range map[string]string{"a.docx": "PK\x03\x04\x14\x00", "b.md": "PK\x03\x04" + strings.Repeat("\x00", 40)} {
+		status, out := upload(name, content)
+		require.Equal(t, 202, status, "%s: %v", name, out)
+		id := out["doc_id"].(string)
+		require.Eventually(t, func() bool {
+			_, d := ask(http.MethodGet, main+"/documents/"+id, "", nil)
+			return d["status"] == "failed" && strings.Contains(d["error_msg"].(string), "damaged")
+		}, time.Minute, 20*time.Millisecond)
+		status, out = ask(http.MethodDelete, main+"/documents/"+id, "", nil)
+		require.Equal(t, 200, status, out)
+	}
+
 	var headings strings.Builder
 	for i := range 10_000 {
 		fmt.Fprintf(&headings, "%s H%d\n", strings.Repeat("#", i%6+1), i)
@@ -98,6 +109,7 @@ func TestServe_OddFiles(t *testing.T) {
 		"line.txt": strings.Repeat("word ", 200_000), "letters.txt": strings.Repeat("x", 1<<20), "blanks.md": strings.Repeat(" ", 1<<20) + "x",
 		"headings.md": headings.String(), "quotes.md": strings.Repeat(">", 1<<17), "brackets.md": strings.Repeat("[", 1<<17),
 		"ideographs.txt": strings.Repeat("字", 300_000), "accents.txt": "e" + strings.Repeat("\u0301", 200_000), "ملف 🎉.md": "كتبت ليلى رسالة إلى أحمد.",
+		"latin.txt": "caf\xe9", "latin at the end.md": strings.Repeat("word ", 200_000) + "\xff", "note.rtf": `{\rtf1\ansi Ada wrote.\par}`,
 	}
 	for name, content := range odd {
 		status, out := upload(name, content)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"alcove/bench"
+	"alcove/engine/parse"
 )
 
 // binary builds the real binary once for all tests of this file.
@@ -41,6 +42,13 @@ var binary = sync.OnceValues(func() (string, error) {
 var built string
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == parseChild { // a server of these tests reads a file
+		if err := parse.ServeChild(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if built != "" {
 		os.RemoveAll(built)

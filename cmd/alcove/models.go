@@ -57,7 +57,7 @@ func (m models) String() string {
 }
 
 func (m models) into(o *engine.Options) {
-	o.Parser = parse.New()
+	o.Parser = parse.New(parse.Options{})
 	o.HTML = parse.HTML
 	o.Chatter, o.Embedder, o.Extractor, o.Answerer, o.Reranker = m.chatter, m.embedder, m.extractor, m.answerer, m.reranker
 	o.Models = m.names

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"alcove/engine"
+	"alcove/engine/parse"
 	"alcove/httpapi"
 	"alcove/tenancy"
 )
@@ -66,6 +67,7 @@ type serverConfig struct {
 	store  tenancy.Options
 	models func() (models, error)
 	engine engine.Options
+	parse  parse.Options
 	http   httpapi.Options
 	plain  string // address that redirects to TLS, "" for none
 	rotate bool   // make a new token secret first
@@ -124,6 +126,8 @@ func (v *values) server(log *slog.Logger) serverConfig {
 	if cfg.engine.ChunkOverlap >= cfg.engine.ChunkTokens {
 		v.bad("CHUNK_OVERLAP_SIZE", "%d must be below CHUNK_SIZE %d", cfg.engine.ChunkOverlap, cfg.engine.ChunkTokens)
 	}
+	cfg.engine.KeepOriginals = v.on("KEEP_ORIGINALS")
+	cfg.parse = v.parsing()
 	cfg.http = httpapi.Options{
 		Version:        version(),
 		Logger:         log,
@@ -307,6 +311,11 @@ func startServer(cfg serverConfig) (*running, error) {
 	o := cfg.engine
 	o.Store = s.store
 	s.models.into(&o)
+	read, err := apart(cfg.parse, cfg.store.Dir)
+	if err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	o.Parser = parse.New(read)
 	if s.engine, err = engine.New(o); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}

@@ -18,18 +18,20 @@ import (
 // Parser reads plain text as one block and refuses what is none. A text that
 // says "panic in the parser" makes it panic.
 var Parser = engine.Parser{
-	Sniff: func(name string, data []byte) error {
+	Sniff: func(name string, data []byte) (engine.FileType, error) {
+		text := engine.FileType{Media: "text/plain", Text: true}
 		switch {
 		case name != "" && !strings.HasSuffix(name, ".txt"):
-			return fmt.Errorf("%w: %s; .txt is read", engine.ErrUnsupportedType, name)
+			return text, fmt.Errorf("%w: %s; .txt is read", engine.ErrUnsupportedType, name)
 		case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
-			return fmt.Errorf("%w: not UTF-8 or with NUL bytes", engine.ErrNotText)
+			return text, fmt.Errorf("%w: not UTF-8 or with NUL bytes", engine.ErrNotText)
 		case len(bytes.TrimSpace(data)) == 0:
-			return engine.ErrEmptyDocument
+			return text, engine.ErrEmptyDocument
 		}
-		return nil
+		return text, nil
 	},
-	Parse: func(_ context.Context, _ string, data []byte) (*engine.Parsed, error) {
+	Parse: func(_ context.Context, f engine.File) (*engine.Parsed, error) {
+		data := f.Data
 		if bytes.Contains(data, []byte("panic in the parser")) {
 			panic("as the text says")
 		}

@@ -11,9 +11,14 @@ import (
 	"alcove/engine"
 )
 
-func parse(t *testing.T, name, file string) *engine.Parsed {
+// inHere reads in this process, under the default limits.
+func inHere(name string, data []byte) (*engine.Parsed, error) {
+	return parse(context.Background(), engine.File{Name: name, Data: data}, Options{Limits: Limits{}.withDefaults()})
+}
+
+func read(t *testing.T, name, file string) *engine.Parsed {
 	t.Helper()
-	p, err := Parse(context.Background(), name, []byte(file))
+	p, err := inHere(name, []byte(file))
 	require.NoError(t, err)
 	check(t, file, p)
 	return p
@@ -43,37 +48,53 @@ func check(t *testing.T, file string, p *engine.Parsed) {
 }
 
 func TestSniff(t *testing.T) {
+	const docx = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 	for name, tc := range map[string]struct {
 		file, data string
 		want       error
-		message    string
+		says       string // the media type, with a star if the file is its own text, or what the message has
 	}{
-		"text":                   {"a.txt", "hello", nil, ""},
-		"upper case":             {"A.TXT", "hello", nil, ""},
-		"no name":                {"", "hello", nil, ""},
-		"no ending":              {"dir.d/README", "hello", nil, ""},
-		"a Windows path":         {`C:\a.b\notes`, "hello", nil, ""},
-		"mark":                   {"a.txt", "\xef\xbb\xbfhello", nil, ""},
-		"pdf by name":            {"a.pdf", "hello", engine.ErrUnsupportedType, ".txt"},
-		"pdf by bytes":           {"a.txt", "%PDF-1.7\n\x00", engine.ErrUnsupportedType, ".md"},
-		"docx called md":         {"a.md", "PK\x03\x04\x00", engine.ErrUnsupportedType, ".json"},
-		"NUL":                    {"a.txt", "a\x00b", engine.ErrNotText, "offset 1"},
-		"invalid UTF-8":          {"a.txt", "\xef\xbb\xbfab\xff", engine.ErrNotText, "offset 5"},
-		"UTF-16":                 {"a.txt", "\xff\xfeh\x00", engine.ErrNotText, "UTF-16"},
-		"nothing":                {"a.txt", "", engine.ErrEmptyDocument, ""},
-		"a mark and white space": {"a.md", "\xef\xbb\xbf \n\u00a0\t", engine.ErrEmptyDocument, ""},
-		"broken JSON":            {"a.json", `{"a":`, engine.ErrNotText, "JSON"},
-		"two values":             {"a.json", `{} {}`, engine.ErrNotText, "JSON"},
+		"text":                    {"a.txt", "hello", nil, "text/plain*"},
+		"upper case":              {"A.TXT", "hello", nil, "text/plain*"},
+		"no name":                 {"", "hello", nil, "text/plain*"},
+		"no name, about PDFs":     {"", "%PDF-1.7 is how they begin", nil, "text/plain*"},
+		"no ending":               {"dir.d/README", "hello", nil, "text/plain*"},
+		"a Windows path":          {`C:\a.b\notes`, "hello", nil, "text/plain*"},
+		"mark":                    {"a.txt", "\xef\xbb\xbfhello", nil, "text/plain*"},
+		"source":                  {"a.go", "package a", nil, "text/plain*"},
+		"yaml":                    {"a.yaml", "a: 1", nil, "text/plain*"},
+		"pdf":                     {"a.pdf", "%PDF-1.7\n\x00", nil, "application/pdf"},
+		"pdf by bytes":            {"a.txt", "%PDF-1.7\n\x00", nil, "application/pdf"},
+		"pdf by name":             {"a.pdf", "hello", engine.ErrUnsupportedType, ".docx"},
+		"a page named pdf":        {"a.pdf", "<!DOCTYPE html><p>not found", nil, "text/html"},
+		"a docx cut off":          {"a.md", "PK\x03\x04" + strings.Repeat("\x00", 22) + "\x11\x00\x00\x00word/document.xml", nil, docx},
+		"a picture named text":    {"a.txt", "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", engine.ErrUnsupportedType, "image/png"},
+		"an old Office file":      {"a.doc", "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00", engine.ErrUnsupportedType, "before 2007"},
+		"a locked Office file":    {"a.docx", "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00" + string(utf16le("EncryptedPackage")), engine.ErrUnsupportedType, "password"},
+		"unknown ending":          {"a.xyz", "hello", engine.ErrUnsupportedType, ".xyz"},
+		"unknown ending, no data": {"a.xyz", "", engine.ErrUnsupportedType, ".xyz"},
+		"NUL":                     {"a.txt", "a\x00b", engine.ErrNotText, "offset 1"},
+		"invalid UTF-8":           {"a.txt", "\xef\xbb\xbfab\xff", engine.ErrNotText, "offset 5"},
+		"Latin":                   {"a.txt", "caf\xe9 au lait", nil, "text/plain"},
+		"UTF-16":                  {"a.txt", "\xff\xfeh\x00i\x00", nil, "text/plain"},
+		"UTF-16 without a mark":   {"a.txt", "h\x00e\x00l\x00l\x00o\x00", nil, "text/plain"},
+		"nothing":                 {"a.txt", "", engine.ErrEmptyDocument, ""},
+		"a mark and white space":  {"a.md", "\xef\xbb\xbf \n\u00a0\t", engine.ErrEmptyDocument, ""},
+		"broken JSON":             {"a.json", `{"a":`, engine.ErrNotText, "JSON"},
+		"two values":              {"a.json", `{} {}`, engine.ErrNotText, "JSON"},
+		"two values a line each":  {"a.jsonl", "{}\n{}", nil, "application/jsonl*"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := Sniff(tc.file, []byte(tc.data))
+			got, err := Sniff(tc.file, []byte(tc.data))
 			if tc.want == nil {
 				require.NoError(t, err)
+				require.Equal(t, strings.TrimSuffix(tc.says, "*"), got.Media)
+				require.Equal(t, strings.HasSuffix(tc.says, "*"), got.Text)
 				return
 			}
 			require.ErrorIs(t, err, tc.want)
-			require.ErrorContains(t, err, tc.message)
-			_, err = Parse(context.Background(), tc.file, []byte(tc.data))
+			require.ErrorContains(t, err, tc.says)
+			_, err = inHere(tc.file, []byte(tc.data))
 			require.ErrorIs(t, err, tc.want)
 		})
 	}
@@ -103,7 +124,7 @@ func TestParse_Markdown(t *testing.T) {
 		"a comment holds no headings": {"<!--\n# no\n-->\n\n# A\n", "A", []string{"", "A"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := parse(t, "x.md", tc.file)
+			p := read(t, "x.md", tc.file)
 			require.Equal(t, tc.title, p.Title)
 			var got []string
 			for _, b := range p.Blocks {
@@ -115,7 +136,7 @@ func TestParse_Markdown(t *testing.T) {
 }
 
 func TestParse_Text(t *testing.T) {
-	p := parse(t, "", "\xef\xbb\xbf# not Markdown\n")
+	p := read(t, "", "\xef\xbb\xbf# not Markdown\n")
 	require.Equal(t, []engine.Block{{Text: "# not Markdown\n", Start: 3, End: 18}}, p.Blocks)
 	require.True(t, p.Verbatim)
 }
@@ -123,7 +144,7 @@ func TestParse_Text(t *testing.T) {
 func TestParse_JSON(t *testing.T) {
 	file := `{"name": "Ada", "year":1815, "alive":false, "none":null, "empty":" ",
  "tags":["poet's daughter", 7, {"deep":["x"]}], "name":"twice", "a b":{"c\n":"line\nbreak \u00e9"}}`
-	p := parse(t, "x.json", file)
+	p := read(t, "x.json", file)
 	var got []string
 	for _, b := range p.Blocks {
 		got = append(got, b.Text+" | "+file[b.Start:b.End])
@@ -138,7 +159,7 @@ func TestParse_JSON(t *testing.T) {
 		"a b.c: line\nbreak é | " + `"line\nbreak \u00e9"`,
 	}, got)
 
-	require.Equal(t, "Ada", parse(t, "x.json", "\xef\xbb\xbf \"Ada\"").Blocks[0].Text)
+	require.Equal(t, "Ada", read(t, "x.json", "\xef\xbb\xbf \"Ada\"").Blocks[0].Text)
 	for name, tc := range map[string]struct {
 		file string
 		want error
@@ -151,7 +172,7 @@ func TestParse_JSON(t *testing.T) {
 		"numbers by far": {`["x"` + strings.Repeat(`,1`, 50_000) + `]`, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := Parse(context.Background(), "x.json", []byte(tc.file))
+			p, err := inHere("x.json", []byte(tc.file))
 			if tc.want != nil {
 				require.ErrorIs(t, err, tc.want)
 				return
@@ -168,15 +189,15 @@ func TestParse_MarkdownBounds(t *testing.T) {
 	for i := range 10_000 {
 		fmt.Fprintf(&many, "## Section %d\n\ntext\n", i)
 	}
-	require.Len(t, parse(t, "x.md", many.String()).Blocks, 10_000)
+	require.Len(t, read(t, "x.md", many.String()).Blocks, 10_000)
 	for _, unit := range []string{">", "- ", "[", "*", "`", "# ", "x", "<a ", "~~~\n", "a\n=\n", "[a]: b\n", "\n", "    x\n", "![", "|"} {
 		t.Run(unit, func(t *testing.T) {
-			parse(t, "x.md", "#x "+strings.Repeat(unit, (1<<16)/len(unit)))
-			parse(t, "x.md", "# "+strings.Repeat(unit, (1<<16)/len(unit)))
+			read(t, "x.md", "#x "+strings.Repeat(unit, (1<<16)/len(unit)))
+			read(t, "x.md", "# "+strings.Repeat(unit, (1<<16)/len(unit)))
 		})
 	}
 	big := strings.Repeat("# A\n\nSome prose that goes on for a while.\n\n", (maxTreeBytes*2)/42)
-	parse(t, "x.md", big)
+	read(t, "x.md", big)
 }
 
 func FuzzParse(f *testing.F) {
@@ -191,12 +212,12 @@ func FuzzParse(f *testing.F) {
 	names := []string{"x.txt", "x.md", "x.json"}
 	f.Fuzz(func(t *testing.T, s string, kind int) {
 		name := names[uint(kind)%3]
-		p, err := Parse(context.Background(), name, []byte(s))
+		p, err := inHere(name, []byte(s))
 		if err != nil {
 			return
 		}
 		check(t, s, p)
-		again, err := Parse(context.Background(), name, []byte(s))
+		again, err := inHere(name, []byte(s))
 		require.NoError(t, err)
 		require.Equal(t, p, again)
 	})
@@ -207,7 +228,7 @@ func BenchmarkParse_Markdown(b *testing.B) {
 	b.SetBytes(int64(len(file)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Parse(context.Background(), "x.md", file); err != nil {
+		if _, err := inHere("x.md", file); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,0 +1,9 @@
+//go:build !unix
+
+package parse
+
+import "os/exec"
+
+func confine(Limits) {}
+
+func detach(*exec.Cmd) {}
