@@ -125,7 +125,7 @@ func (r *resident) path(w *GraphWalk) *graph.PathQuery {
 // RelatedRequest asks for the entities nearest to another.
 type RelatedRequest struct {
 	Name   string
-	Limit  int      // 20, at most 1000
+	Limit  int // 20, at most 1000
 	Filter *Filter
 }
 

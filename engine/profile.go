@@ -17,6 +17,9 @@ const maxFoldChunks = 8
 // fieldSep joins lists in one field, as LightRAG does.
 const fieldSep = "<SEP>"
 
+// unknownType is the type of an entity that nobody gives one, as in LightRAG.
+const unknownType = "UNKNOWN"
+
 // profile is the fold of the contributions in sight to an entity or a relation.
 type profile struct {
 	typ         string // an entity's, by vote
@@ -166,7 +169,7 @@ func (f *folder) foldEntity(e uint32, chunks []uint32) (profile, error) {
 	}
 	p.typ, p.description = vote(types), frag.join()
 	if p.typ == "" {
-		p.typ = "UNKNOWN"
+		p.typ = unknownType
 	}
 	return p, nil
 }

@@ -271,7 +271,7 @@ func TestDoor_ReadingChangesNothing(t *testing.T) {
 	dump, usage := state()
 	queries := map[string]string{
 		pathGraph: "?label=Ada&max_depth=1", pathGraph + "/labels": "?q=ada", pathGraph + "/entity": "?name=Ada", pathGraph + "/path": "?from=Ada&to=Babbage",
-		pathGraph + "/related": "?name=Ada",
+		pathGraph + "/related": "?name=Ada", pathGraph + "/export": "?format=csv",
 	}
 	bodies := map[string]string{pathGraph + "/query": `{"start":["Ada"],"steps":[{"follow":"both"}]}`}
 	everything := h.key("acme", nil, every...)
@@ -473,6 +473,7 @@ DELETE {kb}/graph/relation: document:update
 POST {kb}/graph/merge: document:update
 POST {kb}/graph/unmerge: document:update
 POST {kb}/graph/import: document:create
+GET {kb}/graph/export: document:read
 `
 
 func TestRoutes_Rights(t *testing.T) {

@@ -28,6 +28,9 @@ var (
 	// errGone says that the caller did not take the answer: it left, or it
 	// stopped reading.
 	errGone = errors.New("the caller did not take the answer")
+	// errCutShort marks an answer of no known length that was begun and cannot be
+	// ended: its connection is cut.
+	errCutShort = errors.New("the answer was cut short")
 )
 
 // answer is how one class of error looks from outside.

@@ -153,20 +153,6 @@ func (s *Server) unmergeEntities(w http.ResponseWriter, r *http.Request, kb *eng
 	return bare(w, done{"success", fmt.Sprintf("%d names stand for themselves again", len(u.Entities)), u})
 }
 
-// importGraph takes LightRAG's custom_kg as one document. It answers when the
-// document is safe, as adding a text does.
-func (s *Server) importGraph(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
-	var in engine.CustomKG
-	if err := s.decode(r, &in); err != nil {
-		return err
-	}
-	a, err := kb.ImportGraph(r.Context(), in)
-	if err != nil {
-		return err
-	}
-	return accepted(w, a)
-}
-
 // duplicates suggests entities that may be one.
 func (s *Server) duplicates(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
 	limit, err := intParam(r, "limit")

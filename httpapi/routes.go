@@ -126,6 +126,7 @@ func (s *Server) routeTable() []route {
 		s.writes(del, pathGraph+"/relation", tenancy.PermDocumentUpdate, s.deleteRelation, "source", "target"),
 		s.writes(post, pathGraph+"/merge", tenancy.PermDocumentUpdate, s.mergeEntities),
 		s.writes(post, pathGraph+"/unmerge", tenancy.PermDocumentUpdate, s.unmergeEntities),
-		s.writes(post, pathGraph+"/import", tenancy.PermDocumentCreate, s.importGraph),
+		s.writes(post, pathGraph+"/import", tenancy.PermDocumentCreate, s.importGraph, "format", "id", "file_source"),
+		s.reads(get, pathGraph+"/export", tenancy.PermDocumentRead, s.exportGraph, "format", "sources", "filter"),
 	}
 }

@@ -198,7 +198,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		}
 		s.held.give(x.held)
 		s.log(w, r, x, time.Since(start))
-		if v != nil && begun {
+		if begun && (v != nil || errors.Is(x.err, errCutShort)) {
 			panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 		}
 	}()
