@@ -16,7 +16,10 @@ import (
 // and is the same then.
 func TestGraph_Exchange(t *testing.T) {
 	h := newHouse(t, Options{MaxUploadBytes: 8 << 10})
-	h.ok(202, post, acmeMain+"/graph/import?format=csv&id=mine&file_source=own.csv", "kind,source,target,keywords,description\nrelation,Ada,Mr B,letters,They wrote.\nentity,Ada,,,She wrote notes.\n")
+	send := func(path, body string) *httptest.ResponseRecorder {
+		return ask(h.server, post, path, strings.NewReader(body), append(credentialHead(h.admin), "Content-Type", "application/octet-stream")...)
+	}
+	send(acmeMain+"/graph/import?format=csv&id=mine&file_source=own.csv", "kind,source,target,keywords,description\nrelation,Ada,Mr B,letters,They wrote.\nentity,Ada,,,She wrote notes.\n")
 	h.Wait()
 	require.Equal(t, "own.csv", h.ok(200, get, acmeMain+"/documents/mine", "")["file_path"])
 	const other = "/api/v1/tenants/acme/knowledge-bases/other"
@@ -27,7 +30,9 @@ func TestGraph_Exchange(t *testing.T) {
 		require.Equal(t, 200, w.Code, w.Body.String())
 		require.Equal(t, kind, w.Header().Get("Content-Type"))
 		require.Contains(t, w.Header().Get("Content-Disposition"), `filename="graph.`)
-		id := h.ok(202, post, other+"/graph/import?format="+format, w.Body.String())["doc_id"].(string)
+		taken := send(other+"/graph/import?format="+format, w.Body.String())
+		require.Equal(t, 202, taken.Code, taken.Body.String())
+		id := data(t, taken)["doc_id"].(string)
 		h.Wait()
 		again := h.as(h.admin, get, other+"/graph/export?format="+format+"&sources=false", "")
 		require.Equal(t, w.Body.String(), again.Body.String())
@@ -49,9 +54,9 @@ func TestGraph_Exchange(t *testing.T) {
 		if strings.Contains(query, "nquads") {
 			body = "<a> <b> <c> .\n"
 		}
-		require.Equal(t, field, refused(t, h.as(h.admin, post, acmeMain+"/graph/import"+query, body), 400, "INVALID_REQUEST").Details["field"], query)
+		require.Equal(t, field, refused(t, send(acmeMain+"/graph/import"+query, body), 400, "INVALID_REQUEST").Details["field"], query)
 	}
-	refused(t, h.as(h.admin, post, acmeMain+"/graph/import?format=csv", strings.Repeat("x", 8<<10+1)), 413, "PAYLOAD_TOO_LARGE")
+	refused(t, send(acmeMain+"/graph/import?format=csv", strings.Repeat("x", 8<<10+1)), 413, "PAYLOAD_TOO_LARGE")
 }
 
 // An answer of no known length that breaks off does not look whole.

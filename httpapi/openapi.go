@@ -20,14 +20,15 @@ import (
 // operations has one for each.
 type operation struct {
 	summary string
-	in      any    // the JSON body it takes; nil: none
-	form    bool   // it takes multipart/form-data, instead of in or beside it
-	fields  any    // it takes these as application/x-www-form-urlencoded beside in
-	maybe   bool   // the body may be left out
-	out     any    // what it answers; nil: not JSON, see media
-	status  int    // of a success
-	bare    bool   // out is the whole answer and not the data of an envelope
-	media   string // of an answer that is not JSON, or of an event stream
+	in      any      // the JSON body it takes; nil: none
+	form    bool     // it takes multipart/form-data, instead of in or beside it
+	fields  any      // it takes these as application/x-www-form-urlencoded beside in
+	files   []string // it takes a file of these media types as it is beside in
+	maybe   bool     // the body may be left out
+	out     any      // what it answers; nil: not JSON, see media
+	status  int      // of a success
+	bare    bool     // out is the whole answer and not the data of an envelope
+	media   string   // of an answer that is not JSON, or of an event stream
 }
 
 // openAPI describes the given routes (OpenAPI 3.1). It is made from the route page,
@@ -190,6 +191,9 @@ func (d *describer) add(r route, o operation) error {
 			return err
 		}
 		body["application/x-www-form-urlencoded"] = openapi31.MediaType{Schema: s}
+	}
+	for _, media := range o.files {
+		body[media] = openapi31.MediaType{}
 	}
 	if len(body) > 0 {
 		needed := !o.maybe

@@ -128,7 +128,11 @@ var operations = map[string]operation{
 	"DELETE " + pathGraph + "/relation": tells("Delete a relation", nil, done{}),
 	"POST " + pathGraph + "/merge":      tells("Merge entities", engine.MergeRequest{}, done{}),
 	"POST " + pathGraph + "/unmerge":    tells("Take a merge back", engine.UnmergeRequest{}, done{}),
-	"POST " + pathGraph + "/import":     takesIn("Add a graph as one document", engine.CustomKG{}, engine.Accepted{}),
+	"POST " + pathGraph + "/import": takesIn("Add a graph as one document; the body is JSON or a file of the format", engine.CustomKG{}, engine.Accepted{}).
+		with(func(o *operation) {
+			o.files = []string{"application/n-quads", "application/ld+json", "application/graphml+xml", "text/csv"}
+		}),
+	"GET " + pathGraph + "/export": {summary: "Download the graph", status: http.StatusOK, media: "application/octet-stream"},
 }
 
 // pathParams and queryParams describe the parameters of routes by their names; one
@@ -156,6 +160,11 @@ var queryParams = map[string]paramDoc{
 
 	pathTenant + "/audit?from": {"string", "first moment or day, RFC 3339"},
 	pathTenant + "/audit?to":   {"string", "moment or day before which it ends, RFC 3339"},
+
+	"format":      {"string", "nquads, jsonld, graphml or csv; an import without one is custom_kg"},
+	"sources":     {"boolean", "also write where each thing was said; true without it"},
+	"id":          {"string", "id of the document"},
+	"file_source": {"string", "where the document is from"},
 
 	"name":   {"string", "name of an entity"},
 	"from":   {"string", "name the path begins at"},
