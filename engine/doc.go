@@ -32,7 +32,7 @@
 // makes a question of a conversation stand alone (history.go), makes keywords and
 // vectors, searches (retrieve.go, whose channels are the walk in recall.go and
 // walk.go, BM25, vectors (nearest.go, beside the rest), entities and relations), folds contributions into
-// profiles (profile.go) and takes the chunks behind those that fit (pick.go), lets
+// profiles (profile.go, what was read stays in sayings.go) and takes the chunks behind those that fit (pick.go), lets
 // a Reranker order the chunks (rerank*.go), cuts to the token budgets and numbers
 // the references (evidence.go), and lets an Answerer write, whose citations of
 // anything else are dropped (citations.go) and whose Markdown fetches nothing

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"reflect"
+	"slices"
 
 	"alcove/tenancy"
 )
@@ -82,4 +84,46 @@ func AppliedDocuments(e *Engine, s *tenancy.Space) (n int, err error) {
 		return nil
 	})
 	return n, err
+}
+
+// Kept reports how many contributions a base keeps in memory for the next search,
+// what they count for, and which of them are not what the store says.
+func Kept(e *Engine, s *tenancy.Space) (n int, bytes int64, stale []string, err error) {
+	err = e.Reader(s).read(context.Background(), func(r *resident, tx *tenancy.Tx) error {
+		for chunk, el := range r.kept.of {
+			x := el.Value.(*saying)
+			n, bytes = n+1, bytes+x.bytes
+			c := &r.chunks[chunk]
+			if c.doc == nil {
+				stale = append(stale, "of a chunk that is gone")
+				continue
+			}
+			b, err := tx.Get(kindContribution, c.doc.key(c.ord))
+			if err != nil {
+				return err
+			}
+			if is, err := decodeContribution(b); err != nil || !reflect.DeepEqual(is, *x.said) {
+				stale = append(stale, chunkID(c.doc.id, c.ord))
+			}
+		}
+		return nil
+	})
+	return n, bytes, stale, err
+}
+
+// Sayings keeps made-up contributions of chunks within most bytes and returns which
+// are still there, and what they count for.
+func Sayings(most int64, chunks ...uint32) (have []uint32, bytes int64) {
+	var s sayings
+	for _, c := range chunks {
+		if s.get(c) == nil {
+			x := &contribution{Entities: make([]EntityMention, 1)}
+			s.put(c, x, x.cost(52), most) // 300 bytes each
+		}
+	}
+	for c := range s.of {
+		have = append(have, c)
+	}
+	slices.Sort(have)
+	return have, s.bytes()
 }

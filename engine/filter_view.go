@@ -186,6 +186,25 @@ func (v *view) degree(e uint32) int {
 	return int(v.part().degree[e])
 }
 
+// appendEdges appends the relations of an entity, with weights and degrees as they
+// are in sight, in no order.
+func (v *view) appendEdges(dst []graph.Edge, e uint32) []graph.Edge {
+	from := len(dst)
+	dst = v.graph.AppendEdges(dst, e)
+	if v.whole() {
+		return dst
+	}
+	p, in := v.part(), dst[:from]
+	for _, x := range dst[from:] {
+		if v.hasRelation(x.Rel) {
+			_, _, x.Weight, _ = v.relation(x.Rel)
+			x.Degree = p.degree[x.To]
+			in = append(in, x)
+		}
+	}
+	return in
+}
+
 // relation returns the ends of a relation, from source to target, and its weight.
 func (v *view) relation(rel uint32) (src, dst uint32, weight float32, ok bool) {
 	if v.whole() {

@@ -1,7 +1,11 @@
 package engine
 
 import (
+	"cmp"
+	"errors"
 	"math"
+
+	"golang.org/x/sync/errgroup"
 
 	"alcove/tenancy"
 )
@@ -26,12 +30,22 @@ func (s *search) foldItems(tx *tenancy.Tx, lead []scored) error {
 	if lead == nil {
 		lead = s.r.seen.bm25(s.q, s.p.chunkTopK, nil, s.r.less)
 	}
-	f := newFolder(s.r, tx, idsOf(firstN(lead, s.p.chunkTopK)))
-	var err error
-	if s.found.entities, s.found.entityLines, err = foldUntil(s.entities, f.dataEntity, entityLine, s.p.entityTokens); err != nil {
+	f := newFolder(s.r, tx, idsOf(firstN(lead, s.p.chunkTopK))).keeping()
+	entities := func() (err error) {
+		s.found.entities, s.found.entityLines, err = foldUntil(s.entities, f.dataEntity, entityLine, s.p.entityTokens)
 		return err
 	}
-	if s.found.relations, s.found.relationLines, err = foldUntil(s.relations, f.dataRelation, relationLine, s.p.relationTokens); err != nil {
+	relations := func(f *folder) (err error) {
+		s.found.relations, s.found.relationLines, err = foldUntil(s.relations, f.dataRelation, relationLine, s.p.relationTokens)
+		return err
+	}
+	if s.r.whole() {
+		var side errgroup.Group
+		side.Go(func() error { return relations(f.besides()) })
+		if err := errors.Join(entities(), side.Wait()); err != nil {
+			return err
+		}
+	} else if err := cmp.Or(entities(), relations(f)); err != nil {
 		return err
 	}
 	s.entities = s.entities[:len(s.found.entities)]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"alcove/tenancy"
 )
@@ -29,16 +30,19 @@ type profile struct {
 	manual      bool // people wrote some of it
 }
 
-// folder reads contributions through one snapshot, each chunk's once.
+// folder reads contributions through one snapshot, each chunk's once. It is for one
+// goroutine; besides may be had for a second one.
 type folder struct {
 	v     *view // only what is in sight is read, counted or shown
 	tx    *tenancy.Tx
+	txMu  *sync.Mutex    // a snapshot is read by one at a time
 	first map[uint32]int // chunks of the answer with their rank: their word counts first
 	said  map[uint32]*contribution
+	most  int64 // bytes of contributions that may be kept for the next search, 0 for none
 }
 
 func newFolder(v *view, tx *tenancy.Tx, cited []uint32) *folder {
-	f := &folder{v: v, tx: tx, first: map[uint32]int{}, said: map[uint32]*contribution{}}
+	f := &folder{v: v, tx: tx, txMu: new(sync.Mutex), first: make(map[uint32]int, len(cited)), said: map[uint32]*contribution{}}
 	for i, id := range cited {
 		if _, ok := f.first[id]; !ok {
 			f.first[id] = i
@@ -47,14 +51,37 @@ func newFolder(v *view, tx *tenancy.Tx, cited []uint32) *folder {
 	return f
 }
 
-// contribution returns what a chunk says.
+// keeping returns the folder of a search: what it reads is kept for the next one.
+func (f *folder) keeping() *folder {
+	f.most = max(keptLeast, f.v.own()/keptShare)
+	return f
+}
+
+// besides is a second folder of the same snapshot for another goroutine. It is not
+// to be had under a filter, whose view is for one.
+func (f *folder) besides() *folder {
+	g := *f
+	g.said = map[uint32]*contribution{}
+	return &g
+}
+
+// contribution returns what a chunk says. It is shared and must not be changed.
 func (f *folder) contribution(chunk uint32) (*contribution, error) {
-	if c := f.said[chunk]; c != nil {
+	c := f.said[chunk]
+	if c != nil {
 		return c, nil
 	}
+	if f.most > 0 {
+		if c = f.v.kept.get(chunk); c != nil {
+			f.said[chunk] = c
+			return c, nil
+		}
+	}
 	x := &f.v.chunks[chunk]
-	c := &contribution{}
+	c = &contribution{}
+	f.txMu.Lock()
 	b, err := f.tx.Get(kindContribution, x.doc.key(x.ord))
+	f.txMu.Unlock()
 	if errors.Is(err, tenancy.ErrNotFound) {
 		err = fmt.Errorf("%w: no record", ErrDamaged)
 	}
@@ -64,7 +91,9 @@ func (f *folder) contribution(chunk uint32) (*contribution, error) {
 	if err != nil {
 		return nil, fmt.Errorf("contribution of %s: %w", chunkID(x.doc.id, x.ord), err)
 	}
-	f.said[chunk] = c
+	if f.said[chunk] = c; f.most > 0 {
+		f.v.kept.put(chunk, c, c.cost(len(b)), f.most)
+	}
 	return c, nil
 }
 

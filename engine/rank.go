@@ -70,21 +70,26 @@ func roundRobin[T comparable](lists ...[]T) []T {
 func bestN[T any](list []T, n int, less func(a, b T) bool) []T {
 	out := make([]T, 0, min(n, len(list)))
 	for _, x := range list {
-		if len(out) == n && (n == 0 || !less(x, out[n-1])) {
-			continue
-		}
-		i, _ := slices.BinarySearchFunc(out, x, func(a, b T) int {
-			if less(a, b) {
-				return -1
-			}
-			return 1
-		})
-		if len(out) == n {
-			out = out[:n-1]
-		}
-		out = slices.Insert(out, i, x)
+		out = keepBest(out, x, n, less)
 	}
 	return out
+}
+
+// keepBest puts x in its place among the n best of what came before it.
+func keepBest[T any](best []T, x T, n int, less func(a, b T) bool) []T {
+	if len(best) == n && (n == 0 || !less(x, best[n-1])) {
+		return best
+	}
+	i, _ := slices.BinarySearchFunc(best, x, func(a, b T) int {
+		if less(a, b) {
+			return -1
+		}
+		return 1
+	})
+	if len(best) == n {
+		best = best[:n-1]
+	}
+	return slices.Insert(best, i, x)
 }
 
 // bits is a set of small numbers.

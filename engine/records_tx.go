@@ -26,7 +26,11 @@ const (
 const dropInline = 128
 
 // chunkID is a chunk's public id: the document's id and the ordinal.
-func chunkID(docID string, ord uint32) string { return fmt.Sprintf("%s-chunk-%03d", docID, ord) }
+func chunkID(docID string, ord uint32) string {
+	var digits [10]byte
+	d := strconv.AppendUint(digits[:0], uint64(ord), 10)
+	return docID + "-chunk-" + "000"[min(3, len(d)):] + string(d)
+}
 
 // parseChunkID takes a public chunk id apart. ok is false for anything that
 // chunkID does not write.

@@ -52,6 +52,8 @@ type resident struct {
 	left   map[string][]uint32 // chunks of which something is left out, by what
 	behind map[docKey]bool     // documents that are still read by what hand was before
 
+	kept sayings // contributions that searches have read
+
 	cost    int64 // bytes of the tables of this struct, kept by apply
 	applied int   // how often a document was applied
 }
@@ -171,6 +173,11 @@ func newResident(dim int, pure bool) *resident {
 func (r *resident) bytes() int64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	return r.own() + r.kept.bytes()
+}
+
+// own is what the copy takes without what searches have read. r.mu is held.
+func (r *resident) own() int64 {
 	return r.cost + handFactor*r.hand.bytes + r.index.Bytes() + r.recall.pass.Bytes() + r.graph.Bytes()
 }
 
@@ -241,6 +248,7 @@ func (r *resident) remove(k docKey) {
 	for _, id := range d.chunks {
 		r.withdraw(id)
 		r.recall.remove(id)
+		r.kept.forget(id)
 		if r.index.Chunks != nil {
 			r.index.Chunks.Delete(id)
 		}

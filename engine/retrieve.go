@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"alcove/graph"
 	"alcove/index"
 	"alcove/tenancy"
 )
@@ -37,7 +38,7 @@ const minCosine = 0.2
 // Bounds of one search.
 const (
 	channelDepth     = 50     // places of a channel that take part in a fusion
-	maxEdgesPerQuery = 20_000 // relations of the found entities that are looked at
+	maxEdgesPerQuery = 20_000 // relations of the found entities that are looked at, about
 	massPassages     = 30     // passages whose names are candidates for an entity search
 	relationPassages = 50     // passages whose relations are candidates for a relation search
 )
@@ -412,26 +413,16 @@ func (s *search) lowKeys() []string {
 }
 
 // edgesOf are the relations of entities, one hop, as LightRAG ranks them: by
-// the sum of the degrees of their ends, then by weight.
+// the sum of the degrees of their ends, then by weight. Past maxEdgesPerQuery of
+// them no further entity is looked at; the one under way is, to its end, so that
+// what is left out does not depend on the order in which documents came.
 func (s *search) edgesOf(entities []scored) []scored {
-	type edge struct {
+	type ranked struct {
 		rel    uint32
 		degree int
 		weight float32
 	}
-	var list []edge
-	seen := map[uint32]bool{}
-	for _, e := range entities {
-		s.r.graph.Neighbours(e.ID, func(n, rel uint32, _ bool, _ float32) bool {
-			if !seen[rel] && s.r.hasRelation(rel) {
-				seen[rel] = true
-				_, _, w, _ := s.r.relation(rel)
-				list = append(list, edge{rel, s.r.degree(e.ID) + s.r.degree(n), w})
-			}
-			return len(list) < maxEdgesPerQuery
-		})
-	}
-	list = bestN(list, s.p.topK, func(a, b edge) bool {
+	before := func(a, b ranked) bool {
 		switch {
 		case a.degree != b.degree:
 			return a.degree > b.degree
@@ -439,9 +430,27 @@ func (s *search) edgesOf(entities []scored) []scored {
 			return a.weight > b.weight
 		}
 		return s.r.lessRelation(a.rel, b.rel)
-	})
-	out := make([]scored, len(list))
-	for i, e := range list {
+	}
+	var edges []graph.Edge
+	var best []ranked
+	seen, looked := newBits(len(s.r.relations)), 0
+	for _, e := range entities {
+		if looked >= maxEdgesPerQuery {
+			break
+		}
+		own := s.r.degree(e.ID)
+		edges = s.r.appendEdges(edges[:0], e.ID)
+		for _, x := range edges {
+			if seen.has(x.Rel) {
+				continue
+			}
+			seen.set(x.Rel)
+			looked++
+			best = keepBest(best, ranked{x.Rel, own + int(x.Degree), x.Weight}, s.p.topK, before)
+		}
+	}
+	out := make([]scored, len(best))
+	for i, e := range best {
 		out[i] = scored{ID: e.rel, Score: float64(e.weight)}
 	}
 	return out
@@ -467,7 +476,7 @@ func (s *search) findRelations(tx *tenancy.Tx) ([]scored, error) {
 	// A keyword alone ("born") is in every other passage: what the question
 	// names counts beside it.
 	words := s.r.seen.parse(joinWords(s.kw.High, "")+" "+s.q.text, *s.eng.o.RelationGroups)
-	f := newFolder(s.r, tx, nil)
+	f := newFolder(s.r, tx, nil).keeping()
 	sum := map[uint32]float64{}
 	match := newMatcher(s.r.seen, words)
 	for _, x := range s.r.seen.bm25(words, relationPassages, nil, s.r.less) {

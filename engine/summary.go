@@ -379,7 +379,9 @@ func (f *folder) summary(kind byte, id uint32) (m *summary, rest []uint32, err e
 		return nil, nil, nil
 	}
 	name, _, _ := f.v.sumOf(kind, id)
+	f.txMu.Lock()
 	m, err = readSummary(f.tx, profileKey(kind, name))
+	f.txMu.Unlock()
 	if err != nil || m == nil || m.text == "" {
 		return nil, nil, err
 	}

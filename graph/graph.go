@@ -3,6 +3,7 @@ package graph
 import (
 	"hash/maphash"
 	"math"
+	"slices"
 	"sync"
 	"unsafe"
 )
@@ -28,7 +29,7 @@ const (
 // All methods are safe for many readers beside one writer: each takes the
 // graph's lock once and answers from one state. Nothing in an answer depends on
 // the order in which the graph came to be, except the numbers themselves, the
-// order of Neighbours and which of equal free numbers is given next.
+// order of Neighbours and AppendEdges, and which of equal free numbers is given next.
 type Graph struct {
 	mu    sync.RWMutex
 	nodes []node
@@ -181,6 +182,32 @@ func (g *Graph) Neighbours(id uint32, f func(neighbour, rel uint32, out bool, we
 			return
 		}
 	}
+}
+
+// Edge is a relation as an entity at one end of it sees it.
+type Edge struct {
+	To, Rel uint32 // the entity at the other end, the relation
+	Weight  float32
+	Degree  int32 // of the entity at the other end
+}
+
+// AppendEdges appends the relations of an entity to dst, those of one moment and in
+// no order: sort, or keep sums exact. A relation of an entity with itself comes
+// twice. It allocates only to make room in dst.
+func (g *Graph) AppendEdges(dst []Edge, id uint32) []Edge {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if !g.liveNode(id) {
+		return dst
+	}
+	n := &g.nodes[id]
+	dst = slices.Grow(dst, len(n.out)+len(n.in))
+	for _, links := range [2][]link{n.out, n.in} {
+		for _, l := range links {
+			dst = append(dst, Edge{l.to, l.rel, g.edges[l.rel].weight, int32(g.degree(l.to))})
+		}
+	}
+	return dst
 }
 
 func (g *Graph) liveNode(id uint32) bool {

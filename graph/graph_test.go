@@ -91,6 +91,14 @@ func (m *model) check(t *testing.T, g *Graph) {
 			require.Equal(t, rel, found)
 			return true
 		})
+		for _, x := range g.AppendEdges([]Edge{{Rel: none}}, id)[1:] {
+			src, tgt, weight, ok := g.Relation(x.Rel)
+			require.True(t, ok)
+			require.Equal(t, weight, x.Weight)
+			require.ElementsMatch(t, []uint32{id, x.To}, []uint32{src, tgt})
+			require.EqualValues(t, m.degree(g.Name(x.To)), x.Degree)
+		}
+		require.Len(t, g.AppendEdges(nil, id), m.degree(a))
 		want := maps.Clone(m.edges)
 		maps.DeleteFunc(want, func(k [2]string, _ float32) bool { return k[0] != a && k[1] != a })
 		require.Equal(t, want, got)
