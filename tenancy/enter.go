@@ -34,6 +34,7 @@ func (s *Store) Enter(ctx context.Context, p Principal, tenant, kb string, perm 
 		return nil, ErrNoKB
 	}
 	space := s.space(k, perm, p.Name())
+	space.suspended = ErrTenantSuspended
 	if p.System() {
 		space.owesRecord = writes.has(perm)
 		if !space.owesRecord || perm == PermKBManage { // which reads too: an export
@@ -146,7 +147,9 @@ func (s *Store) Resume(ctx context.Context, ref JobRef) (*Space, error) {
 	case !t.active:
 		return nil, ErrPaused
 	}
-	return s.space(k, job.Permission, job.Asker), nil
+	space := s.space(k, job.Permission, job.Asker)
+	space.suspended = ErrPaused
+	return space, nil
 }
 
 // Maintain is the door for work nobody asked for in a request: purge, verify, backup,

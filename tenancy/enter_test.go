@@ -154,12 +154,20 @@ func TestSuspend(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, active, got.IsActive)
 	}
+	working, err := s.Resume(ctx, ref)
+	require.NoError(t, err)
+	maintained, err := s.Maintain(ctx, "test", "acme", "main")
+	require.NoError(t, err)
 	set(false)
+	note := func(tx *Tx) error { return tx.Set('D', []byte("k"), nil) }
+	require.ErrorIs(t, working.Commit(ctx, note), ErrPaused, "work under way stops at its next commit")
+	require.ErrorIs(t, space.Commit(ctx, note), ErrTenantSuspended)
+	require.NoError(t, maintained.Commit(ctx, note))
 	for _, p := range []Principal{own, root} {
 		_, err := s.Enter(ctx, p, "acme", "main", PermQueryRun)
 		require.ErrorIs(t, err, ErrTenantSuspended)
 	}
-	_, err := s.Enter(ctx, member(t, s, "globex", RoleAdmin), "acme", "main", PermQueryRun)
+	_, err = s.Enter(ctx, member(t, s, "globex", RoleAdmin), "acme", "main", PermQueryRun)
 	require.ErrorIs(t, err, ErrDenied)
 	_, err = s.UpdateTenant(ctx, own, "acme", TenantUpdate{IsActive: new(bool)})
 	require.ErrorIs(t, err, ErrTenantSuspended)
@@ -169,6 +177,7 @@ func TestSuspend(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []JobRef{ref}, jobs)
 	set(true)
+	require.NoError(t, working.Commit(ctx, note))
 	again, err := s.Resume(ctx, ref)
 	require.NoError(t, err)
 	require.Equal(t, space.ID(), again.ID())

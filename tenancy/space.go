@@ -34,6 +34,9 @@ type Space struct {
 	// owesRecord says that a system admin entered to write: each of its commits is
 	// recorded, by the act's own audit record or else by one of ours.
 	owesRecord bool
+	// suspended is what a commit gets while the tenant is suspended: nil if that does
+	// not matter.
+	suspended error
 }
 
 func (s *Store) space(k *kbEntry, perm Permission, asker string) *Space {
@@ -75,7 +78,8 @@ func (s *Space) View(ctx context.Context, f func(*Tx) error) error {
 // model work come before. f may run more than once.
 //
 // It returns ErrDenied if the Space was entered for reading, ErrKBGone if the
-// knowledge base was deleted meanwhile, ErrTooBig, ErrDiskFull, or ctx's error if its
+// knowledge base was deleted meanwhile, ErrTenantSuspended or for accepted work
+// ErrPaused if the tenant was suspended meanwhile, ErrTooBig, ErrDiskFull, or ctx's error if its
 // turn did not come in time.
 func (s *Space) Commit(ctx context.Context, f func(*Tx) error) error {
 	if !writes.has(s.perm) {
@@ -84,6 +88,9 @@ func (s *Space) Commit(ctx context.Context, f func(*Tx) error) error {
 	return s.store.db.Commit(ctx, func(kt *keyspace.Tx) error {
 		if err := s.fence(kt); err != nil {
 			return err
+		}
+		if t, _ := s.store.cat.byNumber(s.kb); s.suspended != nil && t != nil && !t.active {
+			return s.suspended
 		}
 		tx := s.tx(ctx, kt)
 		if err := f(tx); err != nil {
