@@ -109,6 +109,9 @@ func (m *memory) forget(id tenancy.SpaceID) {
 	}
 }
 
+// ForgetAnswers drops what is remembered of questions to this knowledge base.
+func (k *KB) ForgetAnswers() { k.eng.memory.forget(k.space.ID()) }
+
 // models are the names of the models that have a say in an answer.
 func (a *asking) models() []string {
 	set := a.p.set

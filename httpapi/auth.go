@@ -34,24 +34,10 @@ const maxSignInBody = 8 << 10
 // managed, in the envelope; a form is the password grant of OAuth 2 and is answered as
 // RFC 6749 section 5.1 has it, which is what clients that send forms understand.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
-	var in tenancy.SignIn
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	form := err == nil && kind == "application/x-www-form-urlencoded"
-	if form {
-		in, err = s.signInForm(r)
-	} else {
-		err = s.decodeLimited(r, &in, min(maxSignInBody, s.o.MaxBodyBytes))
-	}
+	in, form, err := s.readSignIn(r)
 	if err != nil {
 		return err
 	}
-	if in.User == "" {
-		return badField("username", "is missing")
-	}
-	if in.Password == "" {
-		return badField("password", "is missing")
-	}
-	in.Addr = exchangeOf(r.Context()).client
 	session, err := s.o.Store.SignIn(r.Context(), in)
 	if err != nil {
 		return err
@@ -60,6 +46,26 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 		return bare(w, session)
 	}
 	return success(w, session)
+}
+
+// readSignIn reads a name and a password, from a form or from JSON.
+func (s *Server) readSignIn(r *http.Request) (in tenancy.SignIn, form bool, err error) {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	form = err == nil && kind == "application/x-www-form-urlencoded"
+	if form {
+		in, err = s.signInForm(r)
+	} else {
+		err = s.decodeLimited(r, &in, min(maxSignInBody, s.o.MaxBodyBytes))
+	}
+	switch {
+	case err != nil:
+	case in.User == "":
+		err = badField("username", "is missing")
+	case in.Password == "":
+		err = badField("password", "is missing")
+	}
+	in.Addr = exchangeOf(r.Context()).client
+	return in, form, err
 }
 
 // signInForm reads the fields of a sign-in as strictly as JSON. What else OAuth 2 lets a

@@ -47,14 +47,29 @@ func (h *house) knock(credential string, line route, tenant, kb string) *httptes
 	if line.method == post || line.method == put {
 		body = "{}"
 	}
-	return h.as(credential, line.method, fill(line.pattern, tenant, kb), body, "X-Request-ID", "same")
+	return h.as(credential, line.method, fill(line.pattern, tenant, kb), body, at(line, tenant, kb)...)
 }
+
+// at is what a request for a route says of its place beside the path.
+func at(line route, tenant, kb string) []string {
+	head := []string{"X-Request-ID", "same"}
+	if lightRAG(line.pattern) {
+		head = append(head, "X-Tenant-ID", tenant, "X-KB-ID", kb)
+	}
+	return head
+}
+
+// inTenant and ofKB say what a route acts on.
+func inTenant(line route) bool {
+	return strings.Contains(line.pattern, ":tenant") || lightRAG(line.pattern)
+}
+func ofKB(line route) bool { return strings.Contains(line.pattern, ":kb") || lightRAG(line.pattern) }
 
 // The door, for every route of the route page and every kind of caller: who has
 // no credential gets 401, who has no right gets 403 that names the right on the
 // route's line, and who has exactly that right is let in.
 func TestDoor(t *testing.T) {
-	h := newHouse(t, Options{})
+	h := newHouse(t, Options{LightRAG: true})
 	main, other := &[]string{"main"}, &[]string{"other"}
 	foreign := h.key("beta", nil, every...)
 	elsewhere := h.key("acme", other, every...)
@@ -92,7 +107,7 @@ func TestDoor(t *testing.T) {
 				require.Contains(t, w.Header().Get("WWW-Authenticate"), "Bearer")
 			}
 			switch {
-			case line.right == anyCaller && !strings.Contains(line.pattern, ":tenant"):
+			case line.right == anyCaller && !inTenant(line):
 				letIn(t, knock(readOnly))
 			case line.right == anyCaller:
 				letIn(t, knock(readOnly))
@@ -164,12 +179,12 @@ func codeOf(t *testing.T, w *httptest.ResponseRecorder) string {
 // or knowledge base is the same, byte for byte and header for header, whether or
 // not it exists.
 func TestDoor_TellsAStrangerNothing(t *testing.T) {
-	h := newHouse(t, Options{})
+	h := newHouse(t, Options{LightRAG: true})
 	h.Add("main", "doc-1", "Ada wrote to Babbage.")
 	foreign := h.key("beta", nil, every...)
 	elsewhere := h.key("acme", &[]string{"other"}, every...)
 	for _, line := range h.server.routeTable() {
-		if !strings.Contains(line.pattern, ":tenant") {
+		if !inTenant(line) {
 			continue
 		}
 		t.Run(line.method+" "+line.pattern, func(t *testing.T) {
@@ -178,16 +193,16 @@ func TestDoor_TellsAStrangerNothing(t *testing.T) {
 			for _, place := range [][2]string{{"acme", "nothing"}, {"nobody", "main"}, {"nobody", "nothing"}, {"6e0f7a3e-1111-4222-8333-444455556666", "main"}} {
 				same(t, there, h.knock(foreign, line, place[0], place[1]))
 			}
-			if strings.Contains(line.pattern, ":kb") {
+			if ofKB(line) {
 				there := h.knock(elsewhere, line, "acme", "main")
 				require.Equal(t, 403, there.Code)
 				same(t, there, h.knock(elsewhere, line, "acme", "nothing"))
 			}
 			// Nor of what is wrong with a body, a type or a question nobody wanted from them.
 			for _, bad := range []string{"{", `{"no such field":1}`, "\xff", ""} {
-				same(t, there, h.as(foreign, line.method, fill(line.pattern, "acme", "main"), bad, "X-Request-ID", "same"))
+				same(t, there, h.as(foreign, line.method, fill(line.pattern, "acme", "main"), bad, at(line, "acme", "main")...))
 			}
-			same(t, there, h.as(foreign, line.method, fill(line.pattern, "acme", "main")+"?nonsense=1&nonsense=2", "{}", "X-Request-ID", "same"))
+			same(t, there, h.as(foreign, line.method, fill(line.pattern, "acme", "main")+"?nonsense=1&nonsense=2", "{}", at(line, "acme", "main")...))
 			// Who may know is told: the system admin finds nothing there.
 			if line.right != admin || line.method != post {
 				require.Equal(t, 404, h.knock(h.admin, line, "nobody", "main").Code)
@@ -211,7 +226,7 @@ func same(t *testing.T, a, b *httptest.ResponseRecorder) {
 // A route that reads cannot write, whatever its handler tries: it holds a
 // *engine.Reader, which has no such method, over a Space that refuses.
 func TestDoor_ReadersCannotWrite(t *testing.T) {
-	h := newHouse(t, Options{})
+	h := newHouse(t, Options{LightRAG: true})
 	reader := reflect.TypeFor[*engine.Reader]()
 	for _, name := range []string{
 		"Add", "Update", "Delete", "Retry", "Cancel",
@@ -224,7 +239,7 @@ func TestDoor_ReadersCannotWrite(t *testing.T) {
 	}
 	seen := 0
 	for _, line := range h.server.routeTable() {
-		if line.right.changes() || !strings.Contains(line.pattern, ":kb") {
+		if line.right.changes() || !ofKB(line) {
 			continue
 		}
 		space, err := h.Store.Enter(context.Background(), h.Admin, "acme", "main", tenancy.Permission(line.right))
@@ -259,7 +274,7 @@ func TestDoor_ReadersLeadNowhere(t *testing.T) {
 // there, and afterwards all is as it was. A handler that writes on its own, with
 // the caller's other rights, would pass every test of who may do what.
 func TestDoor_ReadingChangesNothing(t *testing.T) {
-	h := newHouse(t, Options{})
+	h := newHouse(t, Options{LightRAG: true})
 	h.Add("main", "doc-2", "Grace met Howard.")
 	accepted := h.Add("main", "doc-1", "Ada wrote to Babbage.")
 	h.Wait()
@@ -271,12 +286,12 @@ func TestDoor_ReadingChangesNothing(t *testing.T) {
 	dump, usage := state()
 	queries := map[string]string{
 		pathGraph: "?label=Ada&max_depth=1", pathGraph + "/labels": "?q=ada", pathGraph + "/entity": "?name=Ada", pathGraph + "/path": "?from=Ada&to=Babbage",
-		pathGraph + "/related": "?name=Ada", pathGraph + "/export": "?format=csv",
+		pathGraph + "/related": "?name=Ada", pathGraph + "/export": "?format=csv", "/graph/entity/exists": "?name=Ada",
 	}
-	bodies := map[string]string{pathGraph + "/query": `{"start":["Ada"],"steps":[{"follow":"both"}]}`}
+	bodies := map[string]string{"/documents/paginated": `{}`, pathGraph + "/query": `{"start":["Ada"],"steps":[{"follow":"both"}]}`}
 	everything := h.key("acme", nil, every...)
 	for _, line := range h.server.routeTable() {
-		if line.right.changes() || !strings.Contains(line.pattern, ":kb") {
+		if line.right.changes() || !ofKB(line) {
 			continue
 		}
 		path := strings.ReplaceAll(fill(line.pattern, "acme", "main"), "insert_1", accepted.TrackID) + queries[line.pattern]
@@ -285,7 +300,7 @@ func TestDoor_ReadingChangesNothing(t *testing.T) {
 			if line.method == post {
 				body = cmp.Or(bodies[line.pattern], `{"query":"Who wrote to Babbage?"}`)
 			}
-			w := h.as(credential, line.method, path, body)
+			w := h.as(credential, line.method, path, body, at(line, "acme", "main")...)
 			require.Equal(t, 200, w.Code, "%s %s: %s", line.method, path, w.Body)
 		}
 		h.Wait()
@@ -332,7 +347,7 @@ func TestDoor_Credentials(t *testing.T) {
 
 // Every route is on the page once, and the page is what is served.
 func TestRoutes_Page(t *testing.T) {
-	h := newHouse(t, Options{})
+	h := newHouse(t, Options{LightRAG: true})
 	seen := make(map[string]bool)
 	for _, line := range h.server.routeTable() {
 		id := line.method + " " + line.pattern
@@ -474,11 +489,46 @@ POST {kb}/graph/merge: document:update
 POST {kb}/graph/unmerge: document:update
 POST {kb}/graph/import: document:create
 GET {kb}/graph/export: document:read
+GET /health: public
+GET /auth-status: public
+POST /login: name and password
+POST /documents/scan: document:create
+POST /documents/upload: document:create
+POST /documents/text: document:create
+POST /documents/texts: document:create
+GET /documents: document:read
+POST /documents/paginated: document:read
+GET /documents/status_counts: document:read
+GET /documents/track_status/:track: document:read
+GET /documents/pipeline_status: document:read
+GET /documents/supported_file_types: document:read
+POST /documents/cancel_pipeline: document:update
+POST /documents/reprocess_failed: document:update
+POST /documents/clear_cache: document:update
+DELETE /documents/delete_document: document:delete
+DELETE /documents: document:delete
+DELETE /documents/delete_entity: document:update
+DELETE /documents/delete_relation: document:update
+POST /query: query:run
+POST /query/stream: query:run
+POST /query/data: query:run
+GET /graphs: kb:access
+GET /graph/label/list: kb:access
+GET /graph/label/popular: kb:access
+GET /graph/label/search: kb:access
+GET /graph/entity/exists: kb:access
+POST /graph/entity/create: document:update
+POST /graph/entity/edit: document:update
+DELETE /graph/entity/delete: document:update
+POST /graph/relation/create: document:update
+POST /graph/relation/edit: document:update
+DELETE /graph/relation/delete: document:update
+POST /graph/entities/merge: document:update
 `
 
 func TestRoutes_Rights(t *testing.T) {
 	var page strings.Builder
-	for _, line := range newHouse(t, Options{}).server.routeTable() {
+	for _, line := range newHouse(t, Options{LightRAG: true}).server.routeTable() {
 		pattern := strings.NewReplacer(pathKB, "{kb}", pathTenant, "{t}").Replace(line.pattern)
 		fmt.Fprintf(&page, "%s %s: %s\n", line.method, pattern, line.right)
 	}

@@ -123,6 +123,7 @@ type errorBody struct {
 	Message   string         `json:"message"`
 	Details   map[string]any `json:"details,omitempty"`
 	RequestID string         `json:"request_id"`
+	Detail    string         `json:"detail,omitempty"` // the message once more, where LightRAG's clients look for it
 }
 
 // answerTo looks err up in the table.
@@ -170,6 +171,9 @@ func (s *Server) fail(w *response, x *exchange, err error) {
 	}
 	a, body := answerTo(err)
 	body.RequestID = x.id
+	if lightRAG(x.route) {
+		body.Detail = body.Message
+	}
 	h := w.Header()
 	// What a handler meant to send with its answer is not part of this one.
 	h.Del("Content-Disposition")

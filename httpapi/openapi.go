@@ -34,7 +34,7 @@ type operation struct {
 // openAPI describes the given routes (OpenAPI 3.1). It is made from the route page,
 // from operations and from the types that are really decoded and encoded. A route
 // without an operation, or the other way round, is a fault of the program.
-func openAPI(routes []route, version string) (*openapi31.Spec, error) {
+func openAPI(routes []route, operations map[string]operation, version string) (*openapi31.Spec, error) {
 	d := &describer{spec: &openapi31.Spec{Openapi: "3.1.0"}}
 	d.spec.SetTitle("alcove")
 	d.spec.SetVersion(version)

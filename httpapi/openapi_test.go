@@ -94,7 +94,10 @@ func (d *description) exchange(t testing.TB, line route, sent string, w *httptes
 		d.check(t, w.Body.Bytes(), "components", "responses", "error", "content", "application/json", "schema")
 		return
 	}
-	o := operations[line.method+" "+line.pattern]
+	o, ok := operations[line.method+" "+line.pattern]
+	if !ok {
+		o = lightRAGOperations[line.method+" "+line.pattern]
+	}
 	if sent != "" && o.in != nil {
 		d.check(t, []byte(sent), append(op, "requestBody", "content", "application/json", "schema")...)
 	}
@@ -110,7 +113,13 @@ func (d *description) exchange(t testing.TB, line route, sent string, w *httptes
 // The description has the routes of the page and no others, in its own spelling, with
 // an id of its own for each, and is what a server answers.
 func TestOpenAPI_IsTheRoutePage(t *testing.T) {
-	h := newHouse(t, Options{Version: "1.2.3"})
+	for _, o := range []Options{{Version: "1.2.3"}, {Version: "1.2.3", LightRAG: true}, {Version: "1.2.3", Single: "default"}} {
+		describesItsRoutes(t, newHouse(t, o))
+	}
+}
+
+func describesItsRoutes(t *testing.T, h *house) {
+	t.Helper()
 	w := h.as("", get, pathOpenAPI, "")
 	require.Equal(t, 200, w.Code)
 	var doc struct {
@@ -147,18 +156,22 @@ func TestOpenAPI_IsTheRoutePage(t *testing.T) {
 		total += len(methods)
 	}
 	require.Equal(t, n, total)
-	require.Len(t, operations, n)
+	require.Len(t, h.server.operations(), n)
+}
 
+// A route that nobody described, and a description of no route, are faults.
+func TestOpenAPI_IsComplete(t *testing.T) {
+	h := newHouse(t, Options{})
 	missing := slices.Clone(h.server.routeTable())
-	_, err := openAPI(missing[1:], "")
+	_, err := openAPI(missing[1:], operations, "")
 	require.ErrorContains(t, err, "has no route")
-	_, err = openAPI(append(missing, route{get, "/x", public, nil, nil}), "")
+	_, err = openAPI(append(missing, route{get, "/x", public, nil, nil}), operations, "")
 	require.ErrorContains(t, err, "has no operation")
 }
 
 // The document compiles whole as JSON Schema: nothing in it points nowhere.
 func TestOpenAPI_Compiles(t *testing.T) {
-	d := describedBy(t, newHouse(t, Options{}).server)
+	d := describedBy(t, newHouse(t, Options{LightRAG: true}).server)
 	for _, name := range slices.Sorted(maps.Keys(d.doc["components"].(map[string]any)["schemas"].(map[string]any))) {
 		_, err := d.compiler.Compile("openapi.json#/components/schemas/" + name)
 		require.NoError(t, err, name)

@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
 	"alcove/tenancy"
 )
@@ -40,6 +42,62 @@ const (
 // through tenancy in the caller's name; reads hands out a *engine.Reader and
 // writes a *engine.KB of the one knowledge base in the path.
 func (s *Server) routeTable() []route {
+	routes := s.ownRoutes()
+	if s.o.Single != "" {
+		routes = slices.DeleteFunc(routes, func(l route) bool { return strings.HasPrefix(l.pattern, v1+"/tenants") })
+	}
+	if s.o.LightRAG || s.o.Single != "" {
+		routes = append(routes, s.lightRAGRoutes()...)
+	}
+	return routes
+}
+
+// lightRAGRoutes are LightRAG's own. They act on the knowledge base of X-Tenant-ID and
+// X-KB-ID, or the only one of the credential: see place.
+func (s *Server) lightRAGRoutes() []route {
+	return []route{
+		s.open(get, "/health", s.legacyHealth),
+		s.open(get, "/auth-status", s.authStatus),
+		s.password(post, "/login", s.login),
+
+		s.writes(post, "/documents/scan", tenancy.PermDocumentCreate, s.legacyScan),
+		s.writes(post, "/documents/upload", tenancy.PermDocumentCreate, s.legacyUpload),
+		s.writes(post, "/documents/text", tenancy.PermDocumentCreate, s.legacyText),
+		s.writes(post, "/documents/texts", tenancy.PermDocumentCreate, s.legacyTexts),
+		s.reads(get, "/documents", tenancy.PermDocumentRead, s.legacyDocuments),
+		s.reads(post, "/documents/paginated", tenancy.PermDocumentRead, s.legacyPaginated),
+		s.reads(get, "/documents/status_counts", tenancy.PermDocumentRead, s.legacyStatusCounts),
+		s.reads(get, "/documents/track_status/:track", tenancy.PermDocumentRead, s.legacyTrack),
+		s.reads(get, "/documents/pipeline_status", tenancy.PermDocumentRead, s.pipelineStatus),
+		s.reads(get, "/documents/supported_file_types", tenancy.PermDocumentRead, s.supportedFileTypes),
+		s.writes(post, "/documents/cancel_pipeline", tenancy.PermDocumentUpdate, s.cancelPipeline),
+		s.writes(post, "/documents/reprocess_failed", tenancy.PermDocumentUpdate, s.reprocessFailed),
+		s.writes(post, "/documents/clear_cache", tenancy.PermDocumentUpdate, s.clearCache),
+		s.writes(del, "/documents/delete_document", tenancy.PermDocumentDelete, s.legacyDelete),
+		s.writes(del, "/documents", tenancy.PermDocumentDelete, s.legacyClear),
+		s.writes(del, "/documents/delete_entity", tenancy.PermDocumentUpdate, s.legacyDeleteEntity),
+		s.writes(del, "/documents/delete_relation", tenancy.PermDocumentUpdate, s.legacyDeleteRelation),
+
+		s.reads(post, "/query", tenancy.PermQueryRun, s.query),
+		s.reads(post, "/query/stream", tenancy.PermQueryRun, s.legacyStream),
+		s.reads(post, "/query/data", tenancy.PermQueryRun, s.queryData),
+
+		s.reads(get, "/graphs", tenancy.PermKBAccess, s.graph, "label", "max_depth", "max_nodes"),
+		s.reads(get, "/graph/label/list", tenancy.PermKBAccess, s.labelList),
+		s.reads(get, "/graph/label/popular", tenancy.PermKBAccess, s.labelPopular, "limit"),
+		s.reads(get, "/graph/label/search", tenancy.PermKBAccess, s.graphLabels, "q", "limit"),
+		s.reads(get, "/graph/entity/exists", tenancy.PermKBAccess, s.entityExists, "name"),
+		s.writes(post, "/graph/entity/create", tenancy.PermDocumentUpdate, s.createEntity),
+		s.writes(post, "/graph/entity/edit", tenancy.PermDocumentUpdate, s.editEntity),
+		s.writes(del, "/graph/entity/delete", tenancy.PermDocumentUpdate, s.legacyDeleteEntity),
+		s.writes(post, "/graph/relation/create", tenancy.PermDocumentUpdate, s.createRelation),
+		s.writes(post, "/graph/relation/edit", tenancy.PermDocumentUpdate, s.editRelation),
+		s.writes(del, "/graph/relation/delete", tenancy.PermDocumentUpdate, s.legacyDeleteRelation),
+		s.writes(post, "/graph/entities/merge", tenancy.PermDocumentUpdate, s.mergeEntities),
+	}
+}
+
+func (s *Server) ownRoutes() []route {
 	return []route{
 		s.open(get, pathHealth, s.health),
 		s.open(get, pathReady, s.ready),

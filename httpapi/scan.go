@@ -44,32 +44,38 @@ func (s *Server) scanFolder(w http.ResponseWriter, r *http.Request, kb *engine.K
 	if err := s.decodeSmall(r, &in); err != nil {
 		return err
 	}
-	name, dir, err := s.scanRoot(param(r, "tenant"), in.Folder)
+	out, err := s.scan(r, kb, in)
 	if err != nil {
 		return err
 	}
+	return accepted(w, out)
+}
+
+func (s *Server) scan(r *http.Request, kb *engine.KB, in scanInput) (*scanned, error) {
+	name, dir, err := s.scanRoot(exchangeOf(r.Context()).tenant, in.Folder)
+	if err != nil {
+		return nil, err
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return fmt.Errorf("open scan folder %s: %w", name, err)
+		return nil, fmt.Errorf("open scan folder %s: %w", name, err)
 	}
 	defer root.Close()
 
 	sc := scan{s: s, r: r, root: root, name: name, after: in.After}
 	if err := fs.WalkDir(root.FS(), ".", sc.visit); err != nil {
-		return fmt.Errorf("scan folder %s: %w", name, err)
+		return nil, fmt.Errorf("scan folder %s: %w", name, err)
 	}
-	out := scanned{Skipped: sc.skipped, NextAfter: sc.next}
+	out := &scanned{Skipped: sc.skipped, NextAfter: sc.next}
 	if out.Skipped == nil {
 		out.Skipped = []skippedFile{}
 	}
 	if len(sc.docs) == 0 {
 		out.Accepted = &engine.Accepted{Status: "success", Message: "No new file to read.", Documents: []engine.AcceptedDocument{}}
-		return accepted(w, out)
+		return out, nil
 	}
-	if out.Accepted, err = kb.Add(r.Context(), sc.docs, "scan"); err != nil {
-		return err
-	}
-	return accepted(w, out)
+	out.Accepted, err = kb.Add(r.Context(), sc.docs, "scan")
+	return out, err
 }
 
 // scanRoot finds the folder a tenant means: its own of that name before one

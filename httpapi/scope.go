@@ -152,7 +152,8 @@ func (s *Server) writes(method, pattern string, p tenancy.Permission, h writeHan
 	})
 }
 
-// scoped enters the knowledge base of the path with the permission of the
+// scoped enters the knowledge base of the path, or of the place that a route of
+// LightRAG's has instead, with the permission of the
 // line, on every request and before anything else of it is looked at.
 func (s *Server) scoped(method, pattern string, p tenancy.Permission, params []string, h func(*response, *http.Request, *tenancy.Space) error) route {
 	return route{method, pattern, right(p), params, func(w *response, r *http.Request, x *exchange) error {
@@ -160,7 +161,9 @@ func (s *Server) scoped(method, pattern string, p tenancy.Permission, params []s
 		if err != nil {
 			return err
 		}
-		x.tenant, x.kb = param(r, "tenant"), param(r, "kb")
+		if x.tenant, x.kb, err = s.place(r, pattern, who); err != nil {
+			return err
+		}
 		space, err := s.o.Store.Enter(r.Context(), who, x.tenant, x.kb, p)
 		if err != nil {
 			return err
@@ -221,6 +224,9 @@ func param(r *http.Request, name string) string { return exchangeOf(r.Context())
 // never falls back to the other. A token in the query string is no credential.
 func (s *Server) authenticate(r *http.Request, x *exchange) (tenancy.Principal, error) {
 	c, err := credential(r.Header)
+	if s.o.NoSignIn && !hasCredential(r.Header) {
+		c, err = tenancy.Credential{}, s.ofThisSite(r)
+	}
 	if err != nil {
 		return tenancy.Principal{}, err
 	}
@@ -231,6 +237,28 @@ func (s *Server) authenticate(r *http.Request, x *exchange) (tenancy.Principal, 
 	}
 	x.principal = who.Name()
 	return who, nil
+}
+
+func hasCredential(h http.Header) bool {
+	return len(h.Values("Authorization"))+len(h.Values("X-API-Key")) > 0
+}
+
+// ofThisSite refuses what a page of another site makes a browser send: where nobody has
+// to sign in, that a request comes from this machine is all there is.
+func (s *Server) ofThisSite(r *http.Request) error {
+	if err := s.checkHost(r); err != nil {
+		return err
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
+		return tenancy.ErrUnauthenticated
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		u, err := url.Parse(origin)
+		if err != nil || u.Host != r.Host {
+			return tenancy.ErrUnauthenticated
+		}
+	}
+	return nil
 }
 
 // credential reads Authorization: Bearer and X-API-Key. A repeated header and

@@ -47,6 +47,14 @@ type Options struct {
 	// callers use: "NAME" for every tenant or "TENANT/NAME" for one.
 	ScanFolders map[string]string
 
+	// LightRAG serves LightRAG's own routes beside ours. Single serves those alone, on
+	// the tenant of that id and its knowledge base of the same id.
+	LightRAG bool
+	Single   string
+	// NoSignIn says that the Store takes a request without a credential for somebody
+	// (tenancy.Options.Everybody): it must then come from no other site's page.
+	NoSignIn bool
+
 	MaxBodyBytes    int64         // 16 MiB of JSON
 	MaxUploadBytes  int64         // 50 MiB a file
 	MaxCallBytes    int64         // 64 MiB, or MaxUploadBytes + 1 MiB if that is more: all parts of one upload
@@ -137,7 +145,7 @@ func New(o Options) (*Server, error) {
 	s := newServer(o)
 	routes := s.routeTable()
 	s.router = s.mount(routes)
-	spec, err := openAPI(routes, o.Version)
+	spec, err := openAPI(routes, s.operations(), o.Version)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,8 @@ type Credential struct {
 // the same whatever was wrong. A bearer that begins with "sk-" is a key: that is how
 // OpenAI's clients send theirs. One credential per request: a bad bearer never falls
 // back to the key, and both at once are refused, since two credentials are two
-// principals and none of them would be the one the caller meant.
+// principals and none of them would be the one the caller meant. None at all is refused
+// unless Options.Everybody says who that is.
 //
 // The first use of a token made at the command line is recorded in the server's own
 // audit chain before this returns; any other error than ErrUnauthenticated says that
@@ -42,6 +43,8 @@ func (s *Store) Authenticate(ctx context.Context, c Credential) (Principal, erro
 		return s.byKey(c.Bearer, c.Addr)
 	case c.Bearer != "":
 		return s.byToken(ctx, c.Bearer)
+	case s.opt.Everybody != "":
+		return Principal{&identity{name: "everybody", tenant: s.opt.Everybody, role: RoleAdmin, rights: roleRights[RoleAdmin], allKBs: true}}, nil
 	}
 	return Principal{}, ErrUnauthenticated
 }

@@ -68,6 +68,18 @@ func (s *Store) AllowServer(p Principal, perm Permission) error {
 	return nil
 }
 
+// Only returns the tenant a principal belongs to, and the knowledge base if it is bound to
+// exactly one; "" for what it is not bound to. It looks at the credential alone.
+func (p Principal) Only() (tenant, kb string) {
+	if p.who == nil || p.who.system {
+		return "", ""
+	}
+	if !p.who.allKBs && len(p.who.kbs) == 1 {
+		kb = p.who.kbs[0]
+	}
+	return p.who.tenant, kb
+}
+
 // Reach returns the ids of the knowledge bases a principal reaches and that are there,
 // in order and never nil, or all. The slice is the caller's.
 func (s *Store) Reach(p Principal) (ids []string, all bool) {

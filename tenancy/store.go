@@ -38,6 +38,9 @@ type Options struct {
 	MaxKBsPerTenant int    // what a new tenant's quota says; 50
 	MaxTenants      int    // 10,000
 	Models          Models // that tenants and knowledge bases may choose from
+	// Everybody is the id of the one tenant whose admin every request is that brings no
+	// credential at all; "" asks everybody for one. For a server that nobody else reaches.
+	Everybody string
 
 	// AuditOff records nothing but that nothing is recorded (ENABLE_AUDIT_LOGGING=false).
 	AuditOff bool

@@ -128,6 +128,22 @@ func (s *Store) CreateTenant(ctx context.Context, p Principal, in TenantInput) (
 	return made.Tenant, nil
 }
 
+// Ensure makes a tenant with one knowledge base of the same id, unless they are there:
+// a server that serves a single one makes it before it serves.
+func (s *Store) Ensure(ctx context.Context, id string) error {
+	self := Principal{&identity{name: "server", system: true, rights: allRights, allKBs: true}}
+	if s.cat.tenant(id) == nil {
+		if _, err := s.CreateTenant(ctx, self, TenantInput{ID: id, Name: id}); err != nil {
+			return err
+		}
+	}
+	if s.cat.kb(s.cat.tenant(id), id) != nil {
+		return nil
+	}
+	_, err := s.CreateKB(ctx, self, id, KBInput{ID: id, Name: id})
+	return err
+}
+
 // Tenant returns a tenant to any caller of it and to system admins.
 func (s *Store) Tenant(ctx context.Context, p Principal, id string) (Tenant, error) {
 	t, err := s.authorise(p, id, "", OfItsTenant)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime/debug"
@@ -140,6 +141,7 @@ func (v *values) server(log *slog.Logger) serverConfig {
 		ScanFolders:    map[string]string{},
 	}
 	v.tls(&cfg)
+	v.tenants(&cfg)
 	for _, f := range v.list("SCAN_FOLDERS") {
 		name, path, ok := strings.Cut(f, "=")
 		if !ok || name == "" || path == "" {
@@ -149,6 +151,36 @@ func (v *values) server(log *slog.Logger) serverConfig {
 		cfg.http.ScanFolders[name] = path
 	}
 	return cfg
+}
+
+// single is the id of the tenant and the knowledge base of a server without tenants.
+const single = "default"
+
+// tenants reads whether there are tenants, and whether anybody has to sign in.
+func (v *values) tenants(cfg *serverConfig) {
+	cfg.http.LightRAG = v.on("LEGACY_ROUTES")
+	if !v.on("TENANT_ENABLED") {
+		cfg.http.Single = single
+	}
+	if v.on("AUTH") {
+		return
+	}
+	if cfg.http.Single == "" {
+		v.bad("AUTH", "off needs TENANT_ENABLED=false: where nobody signs in there is nobody to tell tenants apart by")
+	}
+	if host, _, err := net.SplitHostPort(cfg.listen); err == nil && !loopback(host) {
+		v.bad("AUTH", "off needs a loopback address in LISTEN, not %q", host)
+	}
+	if len(cfg.http.TrustedProxies) > 0 {
+		v.bad("AUTH", "off does not go with TRUSTED_PROXIES: whoever reaches the proxy would be everybody")
+	}
+	cfg.http.NoSignIn, cfg.store.Everybody = true, single
+}
+
+// loopback says whether only this machine reaches a host of LISTEN.
+func loopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
 }
 
 // questions reads what a question is asked with that says nothing itself.
@@ -307,6 +339,14 @@ func startServer(cfg serverConfig) (*running, error) {
 	}
 	if err := s.store.NoteStart(context.Background(), version()); err != nil {
 		return nil, errors.Join(err, s.store.Close())
+	}
+	if cfg.http.Single != "" {
+		if err := s.store.Ensure(context.Background(), cfg.http.Single); err != nil {
+			return nil, errors.Join(fmt.Errorf("make the one knowledge base: %w", err), s.store.Close())
+		}
+	}
+	if cfg.http.NoSignIn {
+		cfg.log.Warn("AUTH is off: whoever reaches this address may read and change everything", "address", cfg.listen)
 	}
 	o := cfg.engine
 	o.Store = s.store

@@ -259,3 +259,37 @@ func TestSettings_ModelsOffered(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, tenancy.Models{Embedding: []string{"builtin-hybrid-v1"}}, m.offered())
 }
+
+// Nobody has to sign in only where nobody else can come in, and there is one tenant.
+func TestSettings_AuthOff(t *testing.T) {
+	t.Chdir(t.TempDir())
+	read := func(args ...string) (serverConfig, error) {
+		v := load(t, append(args, "--auth", "off")...)
+		cfg := v.server(v.logger())
+		return cfg, v.err()
+	}
+	for _, listen := range []string{"127.0.0.1:1", "[::1]:1", "localhost:1", "127.8.9.1:1"} {
+		cfg, err := read("--tenant-enabled", "false", "--listen", listen)
+		require.NoError(t, err, listen)
+		require.Equal(t, []any{"default", true, "default"}, []any{cfg.http.Single, cfg.http.NoSignIn, cfg.store.Everybody})
+	}
+	for _, c := range []struct {
+		says string
+		args []string
+	}{
+		{"TENANT_ENABLED=false", []string{}},
+		{"loopback", []string{"--tenant-enabled", "false", "--listen", "0.0.0.0:1"}},
+		{"loopback", []string{"--tenant-enabled", "false", "--listen", ":1"}},
+		{"loopback", []string{"--tenant-enabled", "false", "--listen", "[::]:1"}},
+		{"loopback", []string{"--tenant-enabled", "false", "--listen", "localhost.example:1"}},
+		{"TRUSTED_PROXIES", []string{"--tenant-enabled", "false", "--trusted-proxies", "127.0.0.1"}},
+	} {
+		_, err := read(c.args...)
+		require.ErrorContains(t, err, "AUTH (from flag): off")
+		require.ErrorContains(t, err, c.says)
+	}
+	v := load(t, "--tenant-enabled", "false", "--legacy-routes", "on")
+	cfg := v.server(v.logger())
+	require.NoError(t, v.err())
+	require.Equal(t, []any{"default", true, false, ""}, []any{cfg.http.Single, cfg.http.LightRAG, cfg.http.NoSignIn, cfg.store.Everybody})
+}

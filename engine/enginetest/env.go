@@ -47,9 +47,16 @@ func New(t testing.TB, o engine.Options) *Env { return Open(t, "", o) }
 // Open is New with a store in dir.
 func Open(t testing.TB, dir string, o engine.Options) *Env {
 	t.Helper()
+	return OpenStore(t, tenancy.Options{Dir: dir, MaxKBsPerTenant: 1000}, o)
+}
+
+// OpenStore is New with a store of these options.
+func OpenStore(t testing.TB, store tenancy.Options, o engine.Options) *Env {
+	t.Helper()
 	v := &Env{t: t, kbs: map[[2]string]bool{}}
 	v.Options = withModels(o)
-	v.store = tenancy.Options{Dir: dir, MaxKBsPerTenant: 1000, Models: offered(v.Options)}
+	v.store = store
+	v.store.Models = offered(v.Options)
 	v.openStore()
 	v.start()
 	t.Cleanup(func() {
