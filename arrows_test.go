@@ -38,7 +38,7 @@ var oneRoom = map[string]string{
 	"github.com/dgraph-io/badger":         "tenancy/keyspace",
 	"github.com/golang-jwt/jwt":           "tenancy",
 	"github.com/cayleygraph":              "graph",
-	"github.com/viterin/vek":              "index",
+	"github.com/coder/hnsw":               "index",
 	"github.com/julienschmidt/httprouter": "httpapi",
 	"github.com/prometheus":               "httpapi",
 	"golang.org/x/mod":                    "tenancy/audit",

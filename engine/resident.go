@@ -164,7 +164,7 @@ func newResident(dim int, pure bool) *resident {
 		r.profiles = newProfiles()
 	}
 	if dim > 0 {
-		r.index.Chunks = index.NewVectors(dim)
+		r.index.Chunks = index.NewVectors(dim, index.Options{})
 	}
 	return r
 }
@@ -226,7 +226,7 @@ func (r *resident) apply(p preparedDoc) error {
 		p.doc.chunks = append(p.doc.chunks, id)
 		r.chunks[id] = residentChunk{doc: p.doc, ord: c.ord, start: int32(c.start), end: int32(c.end), tokens: int32(c.tokens)}
 		if r.index.Chunks == nil {
-			r.index.Chunks = index.NewVectors(len(c.vector))
+			r.index.Chunks = index.NewVectors(len(c.vector), index.Options{})
 		}
 		if err := r.index.Chunks.Set(id, c.vector); err != nil {
 			return err
@@ -266,7 +266,7 @@ func (r *resident) dropVectors(dim int) {
 	r.moving = true
 	r.index.Chunks, r.index.Entities, r.index.Relations = nil, nil, nil
 	if dim > 0 {
-		r.index.Chunks = index.NewVectors(dim)
+		r.index.Chunks = index.NewVectors(dim, index.Options{})
 	}
 	if r.profiles == nil {
 		return

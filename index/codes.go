@@ -26,12 +26,12 @@ const codeUnit = math.MaxInt16
 
 const (
 	codeBlock = 64      // rows of one call of the kernel
-	codedRows = 256     // a smaller space is scanned as it is
-	largeRows = 1 << 15 // a larger one is scanned by two, a millisecond each
+	codedRows = 256     // fewer rows are scanned as they are
+	largeRows = 1 << 15 // more are scanned by two, a millisecond each
 )
 
 // codeWidth is the length of a row's codes: whole blocks of the kernel.
-func codeWidth(dim int) int { return (dim + 31) &^ 31 }
+func codeWidth(dim int) int { return (dim + 63) &^ 63 }
 
 // encode writes the codes of a unit vector.
 func encode(codes []int8, unit []float32) mark {
@@ -56,7 +56,7 @@ func roundUp(x float64) float32 { return float32(x * (1 + 1e-6)) }
 
 // coarse is the first pass of one search over codes; it is scratch.
 type coarse struct {
-	q []int16
+	q []int16 // the query's, see scratch
 	// A row's product is within off*perOff + rest of what its codes say.
 	perOff, rest float32
 
@@ -74,24 +74,27 @@ type candidate struct {
 
 var coarses = sync.Pool{New: func() any { return new(coarse) }}
 
+// widen puts a unit vector into q in codeUnits and says how far they are off.
+func widen(q []int16, unit []float32) float64 {
+	var f float64
+	for i, x := range unit {
+		d := math.RoundToEven(float64(x) * codeUnit)
+		q[i] = int16(max(-codeUnit, min(codeUnit, d)))
+		e := float64(x) - float64(q[i])/codeUnit
+		f += e * e
+	}
+	return math.Sqrt(f)
+}
+
 // reset takes a query that is one long. With q = d/codeUnit + f and a row
 // x = s*c + e, their product is s*(d*c)/codeUnit + f*(s*c) + q*e, and the last two
 // are at most |f|(1+|e|) and |e|. The rest is for float32: a sum of n products
 // of unit vectors is off by less than n ulps of one, in whatever order.
-func (c *coarse) reset(unit []float32, k int) {
-	c.k, c.floors, c.left = k, c.floors[:0], c.left[:0]
-	c.q = append(c.q[:0], make([]int16, codeWidth(len(unit)))...)
-	var f float64
-	for i, x := range unit {
-		d := math.RoundToEven(float64(x) * codeUnit)
-		c.q[i] = int16(max(-codeUnit, min(codeUnit, d)))
-		e := float64(x) - float64(c.q[i])/codeUnit
-		f += e * e
-	}
-	f = math.Sqrt(f)
+func (c *coarse) reset(s *scratch, k int) {
+	c.k, c.floors, c.left, c.q = k, c.floors[:0], c.left[:0], s.wide
 	const room = 1 + 1e-4 // unit vectors are one long but for their rounding
-	c.perOff = float32((1 + f) * room)
-	c.rest = float32(f*room + float64(len(unit)+16)/(1<<23))
+	c.perOff = float32((1 + s.lost) * room)
+	c.rest = float32(s.lost*room + float64(len(s.unit)+16)/(1<<23))
 }
 
 // scan looks at rows that lie one after another in an arena, the first of which
@@ -103,7 +106,7 @@ func (c *coarse) scan(a *arena, at, n int, row uint32) {
 		dots := c.dots[:m]
 		dotCodes(dots, c.q, a.codes[at*width:(at+m)*width])
 		for i, k := range a.marks[at : at+m] {
-			s := float32(dots[i]) * k.scale * (1. / codeUnit)
+			s := codeScore(dots[i], &k)
 			off := k.off*c.perOff + c.rest
 			if len(c.floors) < c.k || s+off >= c.floors[0] {
 				c.left = append(c.left, candidate{row + uint32(i), s + off})
@@ -147,17 +150,7 @@ func (c *coarse) bound(x float32) {
 // floor is what a row must be able to reach to be among the k best.
 func (c *coarse) floor() float32 {
 	if len(c.floors) < c.k {
-		return float32(math.Inf(-1))
+		return infinitelyBad
 	}
 	return c.floors[0]
-}
-
-func dotCodesPortable(dst []int32, q []int16, codes []int8) {
-	for i := range dst {
-		var s int32
-		for j, c := range codes[i*len(q) : (i+1)*len(q)] {
-			s += int32(c) * int32(q[j])
-		}
-		dst[i] = s
-	}
 }

@@ -12,12 +12,10 @@ import (
 // plainSearch is the search without codes: what Search must give to the bit.
 func plainSearch(t *testing.T, v *Vectors, q []float32, k int, keep func(uint32) bool, less func(a, b uint32) bool) []Hit {
 	t.Helper()
-	scale, err := v.scale(q)
-	require.NoError(t, err)
-	unit := make([]float32, v.dim)
-	normalise(unit, q, scale)
+	w, s := v.view.Load(), new(scratch)
+	require.True(t, s.takes(&w.rowStore, q))
 	top := best{k: min(k, v.Len()), less: less}
-	v.scanRows(unit, keep, &top)
+	w.scanRows(s, keep, 0, &top)
 	return top.sorted()
 }
 
@@ -61,7 +59,7 @@ func TestVectors_CodesChangeNoAnswer(t *testing.T) {
 				for i := range pool {
 					pool[i] = randomVector(r, dim)
 				}
-				v := NewVectors(dim)
+				v := NewVectors(dim, Options{})
 				for id := range uint32(2500) {
 					require.NoError(t, v.Set(id, vector(r, dim, pool)))
 				}
@@ -96,26 +94,24 @@ func TestCoarse_Bounds(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(9, 9))
 	const dim, n = 384, 20_000
-	v := NewVectors(dim)
+	v := NewVectors(dim, Options{})
 	for id := range uint32(n) {
 		require.NoError(t, v.Set(id, randomVector(r, dim)))
 	}
 	q := randomVector(r, dim)
-	scale, err := v.scale(q)
-	require.NoError(t, err)
-	unit := make([]float32, dim)
-	normalise(unit, q, scale)
+	w, sc := v.view.Load(), new(scratch)
+	require.True(t, sc.takes(&w.rowStore, q))
 	var c coarse
-	c.reset(unit, n) // nothing is left out
-	v.coarse(&c, 0, len(v.arenas), nil)
+	c.reset(sc, n) // nothing is left out
+	w.coarse(&c, 0, n, nil)
 	require.Len(t, c.left, n)
 	for _, x := range c.left {
-		s := dot(unit, v.at(x.row))
+		s := dot(sc.unit, w.at(x.row))
 		require.GreaterOrEqual(t, x.upper, s)
 		require.Less(t, x.upper, s+0.03)
 	}
-	c.reset(unit, 60)
-	v.coarse(&c, 0, len(v.arenas), nil)
+	c.reset(sc, 60)
+	w.coarse(&c, 0, n, nil)
 	left := 0
 	for _, x := range c.left {
 		if x.upper >= c.floor() {
@@ -130,7 +126,7 @@ func TestCoarse_Bounds(t *testing.T) {
 func TestVectors_HalvesChangeNoAnswer(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 11))
 	const dim = 17
-	v := NewVectors(dim)
+	v := NewVectors(dim, Options{})
 	for id := range uint32(largeRows + 5000) {
 		x := randomVector(r, dim)
 		if id < 300 { // many of the best in one half
@@ -146,39 +142,5 @@ func TestVectors_HalvesChangeNoAnswer(t *testing.T) {
 		hits, err := v.Search(q, 60, nil, nil)
 		require.NoError(t, err)
 		require.Equal(t, plainSearch(t, v, q, 60, nil, nil), hits)
-	}
-}
-
-// The kernel agrees with the loop, at the ends of what codes can be too.
-func TestDotCodes(t *testing.T) {
-	r := rand.New(rand.NewPCG(10, 10))
-	for _, width := range []int{32, 64, 96, 384, MaxDim} {
-		for _, n := range []int{0, 1, 3, codeBlock} {
-			if n*width > 1<<20 {
-				continue
-			}
-			q, codes := make([]int16, width), make([]int8, n*width)
-			for i := range q {
-				q[i] = int16(r.IntN(2*codeUnit+1) - codeUnit)
-			}
-			for i := range codes {
-				codes[i] = int8(r.IntN(255) - 127)
-			}
-			if n > 0 { // the largest sum there is: every value the same share of one
-				for i := range q {
-					q[i] = int16(codeUnit / math.Sqrt(float64(width)))
-				}
-				for i := range width {
-					codes[i] = 127
-				}
-			}
-			want, got := make([]int32, n), make([]int32, n)
-			dotCodesPortable(want, q, codes)
-			dotCodes(got, q, codes)
-			require.Equal(t, want, got, "width %d", width)
-			if n > 0 {
-				require.Equal(t, int64(127*width)*int64(q[0]), int64(got[0]), "no overflow")
-			}
-		}
 	}
 }

@@ -2,26 +2,31 @@ package index
 
 import (
 	"fmt"
-	"slices"
-
-	"github.com/viterin/vek"
-	"github.com/viterin/vek/vek32"
+	"math"
+	"sync"
 )
-
-// Hit is one answer of a search: the higher the score, the better.
-type Hit struct {
-	ID    uint32
-	Score float32
-}
 
 // Search returns the k vectors nearest to q by cosine, or all if there are
 // fewer, best first; scores are within rounding of -1..1. Vectors of which keep
-// says no are left out before ranking; keep may be nil, is asked once for each
-// vector, in no order, and must not change the space. Equal scores are ordered
-// by less, which must be a strict order of ids that depends on nothing else;
-// nil means by id. An empty space has no hits and no error. Errors are ErrK,
-// ErrDimension, ErrNotFinite and ErrZeroVector. Safe beside other readers.
+// says no are left out before ranking; keep may be nil, is asked in no order, of
+// some vectors more than once, by one goroutine at a time, and must not change the
+// space. Equal scores are ordered by less, which must be a strict order of ids that
+// depends on nothing else; nil means by id. An empty space has no hits and no error. Errors are ErrK,
+// ErrDimension, ErrNotFinite and ErrZeroVector.
+//
+// Below Options.From vectors, and with Exact, the hits are the nearest there are.
+// Above, they are nearly all of them, and which are missing depends on the history
+// of the space; scores and order are exact in any case (but for Options.Compact).
 func (v *Vectors) Search(q []float32, k int, keep func(id uint32) bool, less func(a, b uint32) bool) ([]Hit, error) {
+	return v.search(q, k, keep, less, false)
+}
+
+// SearchExact is Search that always scans.
+func (v *Vectors) SearchExact(q []float32, k int, keep func(id uint32) bool, less func(a, b uint32) bool) ([]Hit, error) {
+	return v.search(q, k, keep, less, true)
+}
+
+func (v *Vectors) search(q []float32, k int, keep func(id uint32) bool, less func(a, b uint32) bool, exact bool) ([]Hit, error) {
 	if k < 1 {
 		return nil, fmt.Errorf("%w: %d", ErrK, k)
 	}
@@ -29,193 +34,168 @@ func (v *Vectors) Search(q []float32, k int, keep func(id uint32) bool, less fun
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
-	if len(v.ids) == 0 {
+	w := v.view.Load()
+	if w.live == 0 {
 		return nil, nil
 	}
-	unit := make([]float32, v.dim)
-	normalise(unit, q, scale)
-	t := best{k: min(k, len(v.ids)), less: less}
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	s.query(&w.rowStore, q, scale)
+	t := best{k: min(k, w.live), less: less}
 	t.hits = make([]Hit, 0, t.k)
-	v.scan(unit, keep, &t)
+	if exact || !w.walked(s, keep, &t) {
+		t.hits = t.hits[:0]
+		w.scan(s, keep, 0, &t)
+	}
 	return t.sorted(), nil
 }
 
-func (v *Vectors) scan(unit []float32, keep func(uint32) bool, t *best) {
-	if coded && len(v.ids) >= codedRows && t.k <= len(v.ids)/8 {
-		v.scanCodes(unit, keep, t)
+// scratch is what one search needs besides its answer. Its memory grows to the
+// largest space and stays.
+type scratch struct {
+	unit  []float32
+	wide  []int16 // unit in codeUnits, for exact scans
+	lost  float64 // what wide is off by
+	one   [1]int32
+	pivot []int8 // unit as a row of codes, for walks
+	mark  mark   // of pivot
+	beam
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// query takes a query as the rows of a store are compared with it.
+func (s *scratch) query(r *rowStore, q []float32, scale float64) {
+	s.unit = grown(s.unit, r.dim)
+	normalise(s.unit, q, scale)
+	if !r.coded {
 		return
 	}
-	v.scanRows(unit, keep, t)
+	s.wide = grown(s.wide, codeWidth(r.dim))
+	clear(s.wide)
+	s.lost = widen(s.wide, s.unit)
 }
 
-func (v *Vectors) scanRows(unit []float32, keep func(uint32) bool, t *best) {
-	row := 0
-	for i := range v.arenas {
-		rows := v.arenas[i].rows
-		n := min(len(rows)/v.dim, len(v.ids)-row)
-		for i, id := range v.ids[row : row+n] {
-			if keep != nil && !keep(id) {
-				continue
-			}
-			t.offer(Hit{id, dot(unit, rows[i*v.dim:(i+1)*v.dim])})
-		}
-		row += n
+// grown is a slice of n values whatever they are.
+func grown[T any](x []T, n int) []T {
+	if cap(x) < n {
+		return make([]T, n)
+	}
+	return x[:n]
+}
+
+// score is what a row is ranked by: its product with the query, or that of its
+// codes where there is nothing else.
+func (s *scratch) score(r *rowStore, row uint32) float32 {
+	if r.full {
+		return dot(s.unit, r.at(row))
+	}
+	codes, m := r.codes(row)
+	dotCodes(s.one[:], s.wide, codes)
+	return codeScore(s.one[0], m)
+}
+
+func codeScore(product int32, m *mark) float32 { return float32(product) * m.scale * (1. / codeUnit) }
+
+// scan offers every row from the one given that the view shows and keep lets through.
+func (w *view) scan(s *scratch, keep func(uint32) bool, from int, t *best) {
+	switch n := w.n - from; {
+	case n <= 0:
+	case !w.full:
+		w.scanScores(s, keep, from, t)
+	case w.coded && n >= codedRows && t.k <= n/8:
+		w.scanCodes(s, keep, from, t)
+	default:
+		w.scanRows(s, keep, from, t)
 	}
 }
 
-// scanCodes finds what scanRows finds. The halves of a large space are scanned side
-// by side, since its search is what a question waits for; keep, which may not bear
+func (w *view) scanRows(s *scratch, keep func(uint32) bool, from int, t *best) {
+	whole := w.whole()
+	for row := uint32(from); row < uint32(w.n); row++ {
+		if !whole && !w.shows(row) {
+			continue
+		}
+		if id := w.id(row); keep == nil || keep(id) {
+			t.offer(Hit{id, dot(s.unit, w.at(row))})
+		}
+	}
+}
+
+// scanScores is the scan of a compact space.
+func (w *view) scanScores(s *scratch, keep func(uint32) bool, from int, t *best) {
+	whole := w.whole()
+	for row := uint32(from); row < uint32(w.n); row++ {
+		if !whole && !w.shows(row) {
+			continue
+		}
+		if id := w.id(row); keep == nil || keep(id) {
+			t.offer(Hit{id, s.score(&w.rowStore, row)})
+		}
+	}
+}
+
+// scanCodes finds what scanRows finds. The halves of many rows are scanned side
+// by side, since their search is what a question waits for; keep, which may not bear
 // it, is asked by one alone.
-func (v *Vectors) scanCodes(unit []float32, keep func(uint32) bool, t *best) {
+func (w *view) scanCodes(s *scratch, keep func(uint32) bool, from int, t *best) {
 	c := coarses.Get().(*coarse)
 	defer coarses.Put(c)
-	c.reset(unit, t.k)
-	if keep != nil || len(v.ids) < largeRows {
-		v.coarse(c, 0, len(v.arenas), keep)
-		v.rescore(c, c.floor(), unit, t)
+	c.reset(s, t.k)
+	if keep != nil || w.n-from < largeRows {
+		w.coarse(c, from, w.n, keep)
+		w.rescore(c, c.floor(), s, t)
 		return
 	}
 	d := coarses.Get().(*coarse)
 	defer coarses.Put(d)
-	d.reset(unit, t.k)
-	middle, done := len(v.arenas)/2, make(chan struct{})
+	d.reset(s, t.k)
+	middle, done := from+(w.n-from)/2, make(chan struct{})
 	go func() {
 		defer close(done)
-		v.coarse(d, middle, len(v.arenas), nil)
+		w.coarse(d, middle, w.n, nil)
 	}()
-	v.coarse(c, 0, middle, nil)
+	w.coarse(c, from, middle, nil)
 	<-done
 	floor := max(c.floor(), d.floor()) // k rows of a half that reach it are k rows of the whole
-	v.rescore(c, floor, unit, t)
-	v.rescore(d, floor, unit, t)
+	w.rescore(c, floor, s, t)
+	w.rescore(d, floor, s, t)
 }
 
 // rescore reads the rows that may be among the k best.
-func (v *Vectors) rescore(c *coarse, floor float32, unit []float32, t *best) {
+func (w *view) rescore(c *coarse, floor float32, s *scratch, t *best) {
 	for _, x := range c.left {
 		if x.upper >= floor {
-			t.offer(Hit{v.ids[x.row], dot(unit, v.at(x.row))})
+			t.offer(Hit{w.id(x.row), dot(s.unit, w.at(x.row))})
 		}
 	}
 }
 
-// coarse looks at the arenas from, ..., to-1.
-func (v *Vectors) coarse(c *coarse, from, to int, keep func(uint32) bool) {
-	row := from << v.shift
-	for i := from; i < to; i++ {
-		a := &v.arenas[i]
-		n := min(len(a.marks), len(v.ids)-row)
-		if keep == nil {
-			c.scan(a, 0, n, uint32(row))
+// coarse looks at the rows from, ..., to-1.
+func (w *view) coarse(c *coarse, from, to int, keep func(uint32) bool) {
+	whole := w.whole()
+	for from < to {
+		a, at := w.arenas[from>>w.shift], from&(1<<w.shift-1)
+		n := min(len(a.ids), at+to-from)
+		if keep == nil && whole {
+			c.scan(a, at, n-at, uint32(from))
 		} else {
-			for at := 0; at < n; at++ { // by runs of those that are kept
-				end := at
-				for end < n && keep(v.ids[row+end]) {
+			for i := at; i < n; i++ { // by runs of those that are kept
+				end := i
+				for end < n {
+					row := uint32(from + end - at)
+					if !whole && !w.shows(row) || keep != nil && !keep(a.ids[end]) {
+						break
+					}
 					end++
 				}
-				c.scan(a, at, end-at, uint32(row+at))
-				at = end
+				c.scan(a, i, end-i, uint32(from+i-at))
+				i = end
 			}
 		}
-		row += n
+		from += n - at
 	}
 }
 
-// best keeps the k best hits seen in a heap with the worst of them on top.
-type best struct {
-	k    int
-	less func(a, b uint32) bool
-	hits []Hit
-}
-
-// worse says whether a comes after b.
-func (t *best) worse(a, b Hit) bool {
-	if a.Score != b.Score {
-		return a.Score < b.Score
-	}
-	if t.less != nil {
-		return t.less(b.ID, a.ID)
-	}
-	return b.ID < a.ID
-}
-
-// offer enters a hit.
-func (t *best) offer(h Hit) {
-	if len(t.hits) < t.k || h.Score >= t.hits[0].Score {
-		t.push(h)
-	}
-}
-
-func (t *best) push(h Hit) {
-	if len(t.hits) < t.k {
-		t.hits = append(t.hits, h)
-		for i := len(t.hits) - 1; i > 0; {
-			up := (i - 1) / 2
-			if !t.worse(t.hits[i], t.hits[up]) {
-				return
-			}
-			t.hits[i], t.hits[up] = t.hits[up], t.hits[i]
-			i = up
-		}
-		return
-	}
-	if !t.worse(t.hits[0], h) {
-		return
-	}
-	t.hits[0] = h
-	for i := 0; ; {
-		c := 2*i + 1
-		if c >= len(t.hits) {
-			return
-		}
-		if c+1 < len(t.hits) && t.worse(t.hits[c+1], t.hits[c]) {
-			c++
-		}
-		if !t.worse(t.hits[c], t.hits[i]) {
-			return
-		}
-		t.hits[i], t.hits[c] = t.hits[c], t.hits[i]
-		i = c
-	}
-}
-
-func (t *best) sorted() []Hit {
-	slices.SortFunc(t.hits, func(a, b Hit) int {
-		if t.worse(b, a) {
-			return -1
-		}
-		return 1
-	})
-	return t.hits
-}
-
-// accelerated says whether vek has an assembly kernel for this processor (AVX2
-// on amd64, but not on darwin). Where it has none its loop carries one sum;
-// four sums side by side take half the time.
-var accelerated = vek.Info().Acceleration
-
-// dot is the product of two vectors of equal length. Its sum depends on nothing
-// but the values: not on where they lie.
-func dot(a, b []float32) float32 {
-	if accelerated {
-		return vek32.Dot(a, b)
-	}
-	return dotPortable(a, b)
-}
-
-func dotPortable(a, b []float32) float32 {
-	var s0, s1, s2, s3 float32
-	b = b[:len(a)]
-	i := 0
-	for ; i+4 <= len(a); i += 4 {
-		x, y := a[i:i+4:i+4], b[i:i+4:i+4]
-		s0 += x[0] * y[0]
-		s1 += x[1] * y[1]
-		s2 += x[2] * y[2]
-		s3 += x[3] * y[3]
-	}
-	for ; i < len(a); i++ {
-		s0 += a[i] * b[i]
-	}
-	return (s0 + s1) + (s2 + s3)
-}
+// infinitelyBad is below every score.
+var infinitelyBad = float32(math.Inf(-1))

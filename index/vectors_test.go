@@ -43,7 +43,7 @@ func TestVectors_SearchAgreesWithFloat64(t *testing.T) {
 		for _, n := range []int{1, 2, 15, 17, 300, 1025} {
 			t.Run(fmt.Sprintf("dim %d of %d", dim, n), func(t *testing.T) {
 				r := rand.New(rand.NewPCG(1, uint64(dim*n)))
-				v := NewVectors(dim)
+				v := NewVectors(dim, Options{})
 				vecs := make([][]float32, n)
 				for i := range vecs {
 					vecs[i] = randomVector(r, dim)
@@ -89,7 +89,7 @@ func TestVectors_AnswersDoNotDependOnHistory(t *testing.T) {
 		for i := range pool {
 			pool[i] = randomVector(r, dim)
 		}
-		v := NewVectors(dim)
+		v := NewVectors(dim, Options{})
 		model := map[uint32]int{}
 		for range 4000 {
 			id := uint32(r.IntN(700))
@@ -104,7 +104,7 @@ func TestVectors_AnswersDoNotDependOnHistory(t *testing.T) {
 			model[id] = p
 		}
 		require.Equal(t, len(model), v.Len())
-		fresh := NewVectors(dim)
+		fresh := NewVectors(dim, Options{})
 		for id, p := range model { // in the random order of a map
 			require.NoError(t, fresh.Set(id, pool[p]))
 		}
@@ -136,7 +136,7 @@ func TestVectors_AnswersDoNotDependOnHistory(t *testing.T) {
 
 func TestVectors_Refuses(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(-1))
-	v := NewVectors(2)
+	v := NewVectors(2, Options{})
 	require.NoError(t, v.Set(3, []float32{3, 4}))
 	for _, c := range []struct {
 		name string
@@ -160,7 +160,7 @@ func TestVectors_Refuses(t *testing.T) {
 	_, err := v.Search([]float32{1, 0}, 0, nil, nil)
 	require.ErrorIs(t, err, ErrK)
 	require.ErrorIs(t, v.Set(MaxID+1, []float32{1, 0}), ErrID)
-	require.ErrorIs(t, NewVectors(-1).Set(0, []float32{}), ErrDimension)
+	require.ErrorIs(t, NewVectors(-1, Options{}).Set(0, []float32{}), ErrDimension)
 	got, ok := v.Vector(3)
 	require.True(t, ok)
 	require.Equal(t, []float32{0.6, 0.8}, got, "refusals change nothing")
@@ -172,7 +172,7 @@ func TestVectors_Refuses(t *testing.T) {
 
 // The longest and the shortest float32 vectors have directions like any other.
 func TestVectors_TakesExtremes(t *testing.T) {
-	v := NewVectors(3)
+	v := NewVectors(3, Options{})
 	require.NoError(t, v.Set(0, []float32{math.MaxFloat32, math.MaxFloat32, 0}))
 	require.NoError(t, v.Set(1, []float32{0, 0, math.SmallestNonzeroFloat32}))
 	hits, err := v.Search([]float32{1e-38, 1e-38, 0}, 2, nil, nil)
@@ -183,7 +183,7 @@ func TestVectors_TakesExtremes(t *testing.T) {
 
 // The vector in the space is a copy, and so is the one that is handed out.
 func TestVectors_OwnsItsMemory(t *testing.T) {
-	v := NewVectors(2)
+	v := NewVectors(2, Options{})
 	x := []float32{1, 0}
 	require.NoError(t, v.Set(0, x))
 	x[0], x[1] = 0, 1
@@ -197,7 +197,7 @@ func TestVectors_OwnsItsMemory(t *testing.T) {
 // deleting gives the memory back.
 func TestVectors_Bytes(t *testing.T) {
 	const dim, n = 256, 5000
-	v := NewVectors(dim)
+	v := NewVectors(dim, Options{})
 	x := make([]float32, dim)
 	x[0] = 1
 	require.NoError(t, v.Set(0, x))
@@ -221,23 +221,9 @@ func TestVectors_Bytes(t *testing.T) {
 	require.Less(t, v.Bytes(), int64(1<<10))
 }
 
-// The portable kernel, which other processors run, agrees with float64 too.
-func TestDotPortable(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 3))
-	for dim := 1; dim < 70; dim++ {
-		a, b := randomVector(r, dim), randomVector(r, dim)
-		var want float64
-		for i := range a {
-			want += float64(a[i]) * float64(b[i])
-		}
-		require.InDelta(t, want, dotPortable(a, b), 1e-4)
-		require.InDelta(t, want, dot(a, b), 1e-4)
-	}
-}
-
 func TestVectors_SearchAllocations(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
-	v := NewVectors(64)
+	v := NewVectors(64, Options{})
 	for i := range uint32(2000) {
 		require.NoError(t, v.Set(i, randomVector(r, 64)))
 	}
@@ -250,7 +236,7 @@ func BenchmarkVectors_Search(b *testing.B) {
 	for _, c := range []struct{ n, dim int }{{6119, 1024}, {10_000, 1024}, {10_000, 384}, {100_000, 384}} {
 		b.Run(fmt.Sprintf("%dx%d", c.n, c.dim), func(b *testing.B) {
 			r := rand.New(rand.NewPCG(5, 5))
-			v := NewVectors(c.dim)
+			v := NewVectors(c.dim, Options{})
 			for i := range uint32(c.n) {
 				if err := v.Set(i, randomVector(r, c.dim)); err != nil {
 					b.Fatal(err)
@@ -271,7 +257,7 @@ func BenchmarkVectors_Search(b *testing.B) {
 func BenchmarkVectors_Set(b *testing.B) {
 	r := rand.New(rand.NewPCG(6, 6))
 	x := randomVector(r, 1024)
-	v := NewVectors(1024)
+	v := NewVectors(1024, Options{})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		if err := v.Set(uint32(i%20_000), x); err != nil {
