@@ -34,7 +34,7 @@ func operations(t *testing.T, few int) int {
 func TestVectors_Churn(t *testing.T) {
 	for _, o := range []Options{{From: 400}, {From: 400, Workers: 2, Compact: true}, {From: 400, Backend: Coder}} {
 		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
-			ops := operations(t, 45_000) / 3
+			ops := operations(t, 24_000) / 3
 			if o.Backend == Coder && coderCheck() != nil {
 				t.Skip("not on this system")
 			}
@@ -97,8 +97,11 @@ func TestVectors_Churn(t *testing.T) {
 			most := ids // of ids in use: grows and shrinks, so that graphs come and go
 			walks, scans := 0, 0
 			for i := range ops {
-				if i%600 == 0 {
-					most = stay + r.IntN(ids-stay)
+				switch i % (ops / 4) {
+				case 0:
+					most = ids
+				case ops / 8:
+					most = stay + r.IntN(100)
 				}
 				id := uint32(stay + r.IntN(ids-stay))
 				switch x := r.IntN(10); {
@@ -131,7 +134,7 @@ func TestVectors_Churn(t *testing.T) {
 						require.InDelta(t, cosine64(q, pool[p]), h.Score, 0.02, "an old vector of id %d at %d, seed %d", h.ID, i, seed)
 					}
 				}
-				if i%1000 == 999 {
+				if i%(ops/40) == 0 {
 					v.Settle()
 				}
 				if t.Failed() {
