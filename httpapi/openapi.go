@@ -321,7 +321,8 @@ func (p right) readsOnly() bool {
 
 // uploadSchema is the form of an upload.
 var uploadSchema = map[string]any{"type": "object", "required": []string{"file"}, "properties": map[string]any{
-	"file":     map[string]any{"type": "array", "items": map[string]any{"type": "string", "contentMediaType": "application/octet-stream"}},
-	"metadata": map[string]any{"type": "string", "contentMediaType": "application/json", "description": "metadata of every file of the call"},
-	"id":       map[string]any{"type": "string", "description": "id of the only file"},
+	"file":        map[string]any{"type": "array", "items": map[string]any{"type": "string", "contentMediaType": "application/octet-stream"}},
+	"metadata":    map[string]any{"type": "string", "contentMediaType": "application/json", "description": "metadata of every file of the call"},
+	"id":          map[string]any{"type": "string", "description": "id of the only file"},
+	"file_source": map[string]any{"type": "string", "description": "path of the only file, for citations; none: its name"},
 }}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ type upload struct {
 	files    []uploadedFile
 	metadata map[string]any // of every file of the call
 	id       string         // of its only file
+	source   string         // file_source of its only file, "" for its name
 	keep     *bool          // the files are kept beside the texts made of them
 	mainText bool           // of web pages, the main text alone
 }
@@ -70,14 +72,14 @@ func (s *Server) readUpload(r *http.Request) (*upload, error) {
 		switch field {
 		case "file":
 			err = s.readFile(r, part, &up)
-		case "metadata", "id", "keep_original", "main_text":
+		case "metadata", "id", "file_source", "keep_original", "main_text":
 			if seen[field] {
 				return nil, badField(field, "is given twice")
 			}
 			seen[field] = true
 			err = s.readField(r, part, field, &up)
 		default:
-			return nil, badField(shorten(field), "is not a known part; file, metadata, id, keep_original and main_text are")
+			return nil, badField(shorten(field), "is not a known part; file, metadata, id, file_source, keep_original and main_text are")
 		}
 		if err != nil {
 			return nil, err
@@ -127,19 +129,18 @@ func (s *Server) readField(r *http.Request, part *multipart.Part, field string, 
 			up.keep = &v
 		}
 		return nil
-	case "id":
-		up.id = string(data)
-		if up.id == "" {
-			return badField("id", "is empty")
+	case "id", "file_source":
+		if len(data) == 0 {
+			return badField(field, "is empty")
+		}
+		if field == "id" {
+			up.id = string(data)
+		} else {
+			up.source = string(data)
 		}
 		return nil
 	}
-	var in map[string]any
-	if err := decodeStrict("metadata", data, &in); err != nil {
-		return err
-	}
-	up.metadata = in
-	return nil
+	return decodeStrict("metadata", data, &up.metadata)
 }
 
 // documents is what an upload brings. A call without a file is refused, and so
@@ -151,9 +152,12 @@ func (up *upload) documents() ([]engine.DocumentInput, error) {
 	if up.id != "" && len(up.files) > 1 {
 		return nil, badField("id", "can be given for one file only; this call has %d", len(up.files))
 	}
+	if up.source != "" && len(up.files) > 1 {
+		return nil, badField("file_source", "can be given for one file only; this call has %d", len(up.files))
+	}
 	docs := make([]engine.DocumentInput, len(up.files))
 	for i, f := range up.files {
-		docs[i] = engine.DocumentInput{ID: up.id, FilePath: f.name, Name: f.name, Content: f.data, Metadata: up.metadata, KeepOriginal: up.keep, MainText: up.mainText}
+		docs[i] = engine.DocumentInput{ID: up.id, FilePath: cmp.Or(up.source, f.name), Name: f.name, Content: f.data, Metadata: up.metadata, KeepOriginal: up.keep, MainText: up.mainText}
 	}
 	return docs, nil
 }

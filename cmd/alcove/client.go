@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -68,7 +69,11 @@ func (c *client) send(ctx context.Context, method, path, contentType string, bod
 	}
 	json.Unmarshal(b, &envelope) //nolint:errcheck // a bare body has no envelope
 	if res.StatusCode >= 400 {
-		return fmt.Errorf("%s %s: %s %s: %s", method, path, res.Status, envelope.Code, envelope.Message)
+		seconds, _ := strconv.Atoi(res.Header.Get("Retry-After")) // 0: not said
+		return &apiError{
+			call: method + " " + path, status: res.StatusCode, code: envelope.Code, message: envelope.Message,
+			retryAfter: time.Duration(seconds) * time.Second,
+		}
 	}
 	if out == nil {
 		return nil
@@ -77,6 +82,18 @@ func (c *client) send(ctx context.Context, method, path, contentType string, bod
 		b = envelope.Data
 	}
 	return json.Unmarshal(b, out)
+}
+
+// apiError is a server's refusal.
+type apiError struct {
+	call          string // method and path
+	status        int
+	code, message string
+	retryAfter    time.Duration // 0: not said
+}
+
+func (e *apiError) Error() string {
+	return fmt.Sprintf("%s: %d %s %s: %s", e.call, e.status, http.StatusText(e.status), e.code, e.message)
 }
 
 // upload sends files through documents/add.
