@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"alcove/tenancy/keyspace"
 )
 
 // clock is a time that tests move.
@@ -115,4 +117,40 @@ func get(t testing.TB, s *Space, key string) (string, error) {
 		return err
 	})
 	return string(v), err
+}
+
+// What is measured is what was written: the payload of every knowledge base, the prefix
+// of each record, a counter for each; and together it is all that the namespaces hold.
+func TestOverhead(t *testing.T) {
+	s, _ := open(t, Options{})
+	found(t, s, "acme/a", "acme/b", "globex/a")
+	root := admin(t, s)
+	empty, err := s.Overhead(ctxOf(t))
+	require.NoError(t, err)
+	require.Zero(t, empty.Payload)
+	require.Zero(t, empty.Share())
+	for i, at := range []string{"acme/a", "acme/b", "globex/a"} {
+		require.NoError(t, enter(t, s, root, at, PermDocumentCreate).Commit(ctxOf(t), func(tx *Tx) error {
+			for j := range i + 1 {
+				if err := tx.Set('D', []byte{byte(j)}, make([]byte, 1000)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	o, err := s.Overhead(ctxOf(t))
+	require.NoError(t, err)
+	require.EqualValues(t, 6, o.Records)
+	require.EqualValues(t, 6*(1+1+4+1000), o.Payload, "kind, rest, checksum and value")
+	require.EqualValues(t, 6*9, o.Prefixes)
+	require.EqualValues(t, 3*30, o.Counters)
+	require.Equal(t, empty.Catalogue, o.Catalogue)
+	require.Greater(t, o.Audit, empty.Audit, "a system admin's commits are recorded")
+	require.InDelta(t, float64(o.Prefixes+o.Counters+o.Catalogue)/float64(o.Payload), o.Share(), 1e-9)
+	require.NoError(t, s.db.View(func(tx *keyspace.Tx) error {
+		u, err := tx.Usage(keyspace.System)
+		require.Equal(t, u.Bytes, o.Catalogue+o.Audit)
+		return err
+	}))
 }

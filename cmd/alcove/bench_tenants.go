@@ -3,11 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"alcove/bench"
+	"alcove/tenancy"
 )
 
 func benchDrop() *cobra.Command {
@@ -57,6 +59,66 @@ failed or somebody was let in after the deletion was answered.`,
 	c.Flags().IntVar(&o.Tenants, "tenants", 4, "other tenants that write")
 	c.Flags().IntVar(&o.Rate, "rate", 50, "writes a second of each")
 	c.Flags().DurationVar(&o.Before, "before", 0, "how long they write before the deletion (1m)")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func benchOverhead() *cobra.Command {
+	var o bench.OverheadOptions
+	var data, name string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "overhead",
+		Short: "What tenancy takes on the disk, and whether a thousand knowledge bases slow one down",
+		Long: `overhead ingests a question set into a knowledge base that is alone in its store and
+into the same one beside many others in a second store. Bytes are those of keys and
+values as they are handed to the database: the payload is every record of the
+knowledge base without the prefix that says whose it is; over it stand those prefixes,
+the counters, and the catalogue with its indexes. The audit is told apart. Then both
+stores are sent the same requests in turn, through the whole server but for the
+network, so that whatever else the machine does meets both.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := benchConfig(cmd)
+			if err != nil {
+				return err
+			}
+			m, err := cfg.models()
+			if err != nil {
+				return err
+			}
+			sets, err := bench.KnownSets(data)
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(sets, func(s bench.Set) bool { return s.Name == name })
+			if i < 0 {
+				return fmt.Errorf("there is no set %q in %s", name, data)
+			}
+			o.Set, o.Engine, o.Progress = sets[i], cfg.engine, cmd.ErrOrStderr()
+			m.into(&o.Engine)
+			r, err := bench.Overhead(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			return report(cmd, asJSON, r, func(w io.Writer) {
+				fmt.Fprintln(w, "store\trecords\tpayload bytes\tprefixes\tcounters\tcatalogue\toverhead\taudit\tof payload")
+				for i, x := range []tenancy.Overhead{r.Alone, r.Beside} {
+					fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%.2f %%\t%d\t%.2f %%\n", []string{"alone", fmt.Sprintf("beside %d", r.Others)}[i],
+						x.Records, x.Payload, x.Prefixes, x.Counters, x.Catalogue, 100*x.Share(), x.Audit, 100*float64(x.Audit)/float64(x.Payload))
+				}
+				fmt.Fprintln(w, "\nrequest\tof each\talone p50 ms\tbeside\tratio\talone p99 ms\tbeside\tratio")
+				for _, x := range r.Rows {
+					fmt.Fprintf(w, "%s\t%d\t%.3f\t%.3f\t%.2f\t%.3f\t%.3f\t%.2f\n", x.Request, x.Asked, x.AloneP50, x.BesideP50, x.RatioP50, x.AloneP99, x.BesideP99, x.RatioP99)
+				}
+			})
+		},
+	}
+	c.Flags().StringVar(&data, "data", "../shared/data", "folder with qa/2wiki")
+	c.Flags().StringVar(&name, "set", "2wiki-6119", "the question set")
+	c.Flags().IntVar(&o.Others, "others", 999, "other knowledge bases")
+	c.Flags().IntVar(&o.Each, "each", 2, "documents of each of them")
+	c.Flags().IntVar(&o.Rounds, "rounds", 3, "times that every question is asked")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
