@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"mime"
 	"net/http"
 	"net/url"
@@ -39,6 +40,9 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	session, err := s.o.Store.SignIn(r.Context(), in)
+	if errors.Is(err, tenancy.ErrUnauthenticated) {
+		return errWrongPassword
+	}
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,8 @@ var (
 	errDraining = errors.New("the server is shutting down")
 	// errInTheClear marks a credential that was sent without TLS where TLS is served.
 	errInTheClear = errors.New("a credential was sent in the clear")
+	// errWrongPassword marks a name and a password that do not let in, for whatever reason.
+	errWrongPassword = errors.New("the name or the password is wrong")
 	// errPanic marks a fault of ours.
 	errPanic = errors.New("panic")
 	// errGone says that the caller did not take the answer: it left, or it
@@ -51,6 +53,7 @@ const statusClientGone = 499
 // matches is the last one, fallback. Codes are those of ADR 004 where it has one.
 var answers = []answer{
 	// The caller.
+	{errWrongPassword, 401, "UNAUTHORIZED", "The name or the password is wrong, or the account may not sign in.", 0},
 	{tenancy.ErrUnauthenticated, 401, "UNAUTHORIZED", "A valid token or API key is needed.", 0},
 	{tenancy.ErrTooManyTries, 429, "RATE_LIMITED", "", 0},
 	{tenancy.ErrBusy, 503, "CAPACITY_EXHAUSTED", "Too many are signing in at once.", 1},

@@ -106,10 +106,8 @@ func (s *Store) checkPassword(ctx context.Context, name, password string, from n
 		return userRecord{}, fmt.Errorf("sign in: %w", err)
 	}
 	if !ok || !u.User.IsActive || u.User.OneTimeUntil != nil && !s.now().Before(*u.User.OneTimeUntil) {
-		e := event{actor: "nobody", action: "sign_in_failed", resourceType: "user", resourceID: key}
-		if err := s.clerk.note(ctx, systemChain, e); err != nil {
-			return userRecord{}, err
-		}
+		// A name that is nobody's is not recorded: people type passwords there.
+		s.NoteAct(ctx, Principal{}, "", Act{Action: "sign_in_failed", ResourceType: "user", ResourceID: u.User.Name, Outcome: "failure"})
 		return userRecord{}, ErrUnauthenticated
 	}
 	s.tries.succeeded(key, from)

@@ -58,6 +58,9 @@ func ParseTokenKeys(method string, signs, verifies []byte) (*TokenKeys, error) {
 	default:
 		return nil, badField("JWT_ALGORITHM", "must be HS256, RS256 or EdDSA")
 	}
+	if len(signs) == 0 {
+		return nil, badField("TOKEN_KEY_FILE", "is missing: "+method+" signs with a private key in PEM")
+	}
 	private, public, err := k.parsePEM(signs)
 	if err == nil && private == nil {
 		err = errors.New("holds no private key")

@@ -37,12 +37,13 @@ First steps:
   alcove demo                 ask the handbook a question, leave nothing behind
   alcove serve                serve the REST API on 127.0.0.1:9621
   alcove token                print an administrator's token for that server
+  alcove user add NAME        make an account that signs in with a password
 
 Every flag is also a variable of the environment or of a .env file: --data-dir
 is DATA_DIR. A flag wins over the environment, the environment over the file.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(serveCommand(), tokenCommand(), demoCommand(), ingestCommand(), checkCommand(), auditCommand(), configCommand(), versionCommand(), benchCommand(), probeCommand(), parseChildCommand())
+	c.AddCommand(serveCommand(), tokenCommand(), userCommand(), demoCommand(), ingestCommand(), checkCommand(), auditCommand(), configCommand(), versionCommand(), benchCommand(), probeCommand(), parseChildCommand())
 	return c
 }

@@ -212,6 +212,7 @@ func (v *values) store(log *slog.Logger) tenancy.Options {
 		Dir:             v.str("DATA_DIR"),
 		Logger:          log,
 		TokenSecret:     []byte(v.str("TOKEN_SECRET")),
+		TokenKeys:       v.tokenKeys(),
 		TokenTTL:        time.Duration(v.number("TOKEN_EXPIRE_HOURS", 1, 24*366)) * time.Hour,
 		MaxKBsPerTenant: int(v.number("MAX_KB_PER_TENANT", 1, 100_000)),
 
@@ -393,8 +394,13 @@ func probeAfterCrash(dir string) error {
 		return nil //nolint:nilerr // without a path to ourselves the open itself is the probe
 	}
 	out, err := exec.Command(self, "probe", dir).CombinedOutput()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == probeNotDamage {
-		return errors.New(lastLine(out))
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		switch exit.ExitCode() {
+		case probeNotDamage:
+			return errors.New(lastLine(out))
+		case probeInUse:
+			return &inUseError{lastLine(out)}
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("the store in %s does not open: %s\nIts files are untouched. Restore a backup into an empty folder, or copy the folder aside and ask for help", dir, lastLine(out))
@@ -417,9 +423,10 @@ func probeCommand() *cobra.Command {
 		Use: "probe DIR", Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := tenancy.Probe(args[0])
-			hint := ""
+			hint, status := "", probeNotDamage
 			switch {
 			case errors.Is(err, tenancy.ErrLocked):
+				status = probeInUse
 				hint = "; stop that server first, or choose another folder with --data-dir"
 			case errors.Is(err, tenancy.ErrNewerFormat), errors.Is(err, tenancy.ErrDiskFull),
 				errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
@@ -427,12 +434,22 @@ func probeCommand() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "%v%s\n", err, hint)
-			os.Exit(probeNotDamage)
+			os.Exit(status)
 			return nil
 		},
 	}
 }
 
 // probeNotDamage is the exit status of probe when it could not look, but not
-// because of what the store holds.
-const probeNotDamage = 3
+// because of what the store holds; probeInUse when another process has it open.
+const (
+	probeNotDamage = 3
+	probeInUse     = 4
+)
+
+// inUseError is a tenancy.ErrLocked that the child process met.
+type inUseError struct{ says string }
+
+func (e *inUseError) Error() string { return e.says }
+
+func (e *inUseError) Unwrap() error { return tenancy.ErrLocked }
