@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -27,6 +28,7 @@ func (e *Engine) embedTexts(ctx context.Context, m Embedder, u urgency, texts []
 	var vectors [][]float32
 	call := func() (err error) {
 		defer recovered(&err, "embedding")
+		defer func(start time.Time) { e.meter.embeddings.observe(time.Since(start)) }(time.Now())
 		vectors, err = m.Embed(ctx, texts)
 		if err == nil {
 			err = checkVectors(m.Model(), vectors, len(texts), 0)

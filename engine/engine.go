@@ -73,6 +73,7 @@ type Engine struct {
 	models  places  // for model calls at once
 	parsing parsing // files at once of each tenant, see original.go
 	memory  *memory // of questions, see answercache.go
+	meter   meter   // see meter.go
 
 	extractors map[string]*modelExtractor // of Options.Models.Chatters
 

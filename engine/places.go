@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // urgency orders those who wait for a model.
@@ -75,5 +76,11 @@ func (e *Engine) model(ctx context.Context, u urgency, f func() error) error {
 		return err
 	}
 	defer e.models.leave()
-	return f()
+	start := time.Now()
+	err := f()
+	e.meter.models.observe(time.Since(start))
+	if err != nil {
+		e.meter.modelErrors.Add(1)
+	}
+	return err
 }

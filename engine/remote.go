@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"alcove/tenancy"
 )
 
 // RemoteOptions are what the adapters of model servers have in common. Zero
@@ -118,8 +120,15 @@ func (r *Remote) Client() *http.Client {
 
 var errIdle = errors.New("the server sent nothing in time")
 
+// Secret is tenancy.Secret, for the keys of model servers.
+type Secret = tenancy.Secret
+
 // RoundTrip sends a request as RemoteOptions say.
 func (r *Remote) RoundTrip(req *http.Request) (*http.Response, error) {
+	if trace := tenancy.TraceParent(req.Context()); trace != "" {
+		req = req.Clone(req.Context()) // the caller's is not ours to change
+		req.Header.Set("Traceparent", trace)
+	}
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = r.o.Base, r.o.MaxWait
 	wait.Multiplier, wait.RandomizationFactor = 2, 0.2

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"alcove/tenancy"
@@ -65,11 +66,13 @@ func (e *Engine) workOn(ctx context.Context, ref tenancy.JobRef, r *running) err
 	}
 	in := &ingest{eng: e, space: space, ref: ref, run: r, v: version{j.Doc, j.Gen}}
 	e.queue.working(r, space.ID(), in.v)
+	start := time.Now()
 	err = in.do(ctx)
 	var p *putOff
 	switch {
 	case errors.As(err, &p):
 	case err == nil:
+		e.meter.documents.observe(time.Since(start))
 		e.queue.stats.processed.Add(1)
 		return nil
 	case e.queue.ctx.Err() != nil:

@@ -72,7 +72,7 @@ func (s *Server) once(w *response, r *http.Request, x *exchange, who tenancy.Pri
 	switch a, _ := answerTo(err); {
 	case err == nil || errors.Is(err, errGone): // done, whether or not its caller took the answer
 		if kept := call.Done(ctx, tenancy.OnceAnswer{Status: w.status, Body: w.copy.Bytes()}); kept != nil {
-			s.o.Logger.Error("the answer of a call with an Idempotency-Key is not kept", "request", x.id, "error", kept.Error())
+			s.o.Logger.Error("the answer of a call with an Idempotency-Key is not kept", "request_id", x.id, "error", kept.Error())
 		}
 	case a.status < 500 || a.status == http.StatusServiceUnavailable || a.status == http.StatusInsufficientStorage:
 		return errors.Join(err, call.Forget(ctx))

@@ -11,10 +11,12 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, kb *engine.Reader
 	if err := s.decodeSmall(r, &q); err != nil {
 		return err
 	}
+	asked := s.asks(r, q)
 	a, err := kb.Query(r.Context(), q)
 	if err != nil {
 		return err
 	}
+	asked.answered(len(a.References), a.Metadata)
 	return bare(w, a)
 }
 
@@ -23,10 +25,12 @@ func (s *Server) queryData(w http.ResponseWriter, r *http.Request, kb *engine.Re
 	if err := s.decodeSmall(r, &q); err != nil {
 		return err
 	}
+	asked := s.asks(r, q)
 	d, err := kb.QueryData(r.Context(), q)
 	if err != nil {
 		return err
 	}
+	asked.results = len(d.Data.References)
 	return bare(w, d)
 }
 
@@ -35,6 +39,7 @@ func (s *Server) queryExplain(w http.ResponseWriter, r *http.Request, kb *engine
 	if err := s.decodeSmall(r, &q); err != nil {
 		return err
 	}
+	s.asks(r, q)
 	x, err := kb.QueryExplain(r.Context(), q)
 	if err != nil {
 		return err
@@ -50,17 +55,22 @@ func (s *Server) queryStream(w http.ResponseWriter, r *http.Request, kb *engine.
 	if err := s.decodeSmall(r, &q); err != nil {
 		return err
 	}
+	asked := s.asks(r, q)
 	out := newEventStream(w, r)
 	if q.Stream != nil && !*q.Stream {
 		a, err := kb.Query(r.Context(), q)
 		if err != nil {
 			return err
 		}
+		asked.answered(len(a.References), a.Metadata)
 		return out.send(event{
 			References: &a.References, LLM: a.LLM, Response: a.Response, Degraded: a.Degraded, Metadata: &a.Metadata, Done: true,
 		})
 	}
-	err := kb.QueryStream(r.Context(), q, func(e engine.Event) error { return out.send(eventOf(e)) })
+	err := kb.QueryStream(r.Context(), q, func(e engine.Event) error {
+		asked.heard(e)
+		return out.send(eventOf(e))
+	})
 	if err != nil && out.begun() {
 		_, body := answerTo(err)
 		// The caller cannot be told by a status any more. That this fails too

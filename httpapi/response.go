@@ -13,7 +13,8 @@ type response struct {
 	http.ResponseWriter
 	rc      *http.ResponseController
 	timeout time.Duration
-	status  int // 0 until the head is written
+	status  int              // 0 until the head is written
+	before  func(status int) // called once, before the head of an answer is written
 	bytes   int64
 	copy    *bytes.Buffer // not nil: also gets what is written
 }
@@ -30,6 +31,9 @@ func (w *response) WriteHeader(status int) {
 		return
 	}
 	w.status = status
+	if w.before != nil {
+		w.before(status)
+	}
 	w.arm()
 	w.ResponseWriter.WriteHeader(status)
 }

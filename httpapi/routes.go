@@ -12,6 +12,8 @@ const (
 	pathHealth = "/healthz"
 	pathReady  = "/readyz"
 
+	pathMetrics = "/metrics"
+
 	v1         = "/api/v1"
 	pathTenant = v1 + "/tenants/:tenant"
 	pathKBs    = pathTenant + "/knowledge-bases"

@@ -39,7 +39,7 @@ func (p right) known() bool {
 		tenancy.PermDocumentRead, tenancy.PermQueryRun, tenancy.PermSystemAdmin:
 		return true
 	}
-	return p == public || p == anyCaller || p == byPassword
+	return p == public || p == anyCaller || p == byPassword || p == metricsToken
 }
 
 // changes says whether a Space entered with this permission can be written.
@@ -194,8 +194,9 @@ func (s *Server) mount(routes []route) *httprouter.Router {
 		}
 		rt.Handle(line.method, line.pattern, func(rw http.ResponseWriter, r *http.Request, ps httprouter.Params) {
 			x := exchangeOf(r.Context())
-			x.route, x.params = line.pattern, ps
+			x.route, x.right, x.params = line.pattern, line.right, ps
 			w := rw.(*response)
+			w.before = s.recorder(line, r, x)
 			if err := line.serve(w, r, x); err != nil {
 				s.fail(w, x, err)
 			}
@@ -235,7 +236,7 @@ func (s *Server) authenticate(r *http.Request, x *exchange) (tenancy.Principal, 
 	if err != nil {
 		return tenancy.Principal{}, err
 	}
-	x.principal = who.Name()
+	x.who, x.principal = who, who.Name()
 	return who, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,6 +55,15 @@ type Options struct {
 	// NoSignIn says that the Store takes a request without a credential for somebody
 	// (tenancy.Options.Everybody): it must then come from no other site's page.
 	NoSignIn bool
+	// MetricsToken opens /metrics on the main listener; empty: there is none there.
+	MetricsToken tenancy.Secret
+	// MetricsMaxTenants is how many tenants, and how many keys, get series of their
+	// own; the rest share one. 100.
+	MetricsMaxTenants int
+	// TraceParent takes a caller's W3C traceparent over: into the log, and to model servers.
+	TraceParent bool
+	// LogQueries writes the text of questions to the log at debug level.
+	LogQueries bool
 
 	MaxBodyBytes    int64         // 16 MiB of JSON
 	MaxUploadBytes  int64         // 50 MiB a file
@@ -108,7 +118,7 @@ func (o Options) withDefaults() (Options, error) {
 	for _, d := range []struct {
 		v   *int
 		def int
-	}{{&o.MaxParts, 100}, {&o.MaxInFlight, 256}, {&o.MaxConns, 1024}, {&o.MaxConnsEach, 256}, {&o.MaxScanFiles, 1000}, {&o.MaxScanEntries, 100_000}} {
+	}{{&o.MetricsMaxTenants, 100}, {&o.MaxParts, 100}, {&o.MaxInFlight, 256}, {&o.MaxConns, 1024}, {&o.MaxConnsEach, 256}, {&o.MaxScanFiles, 1000}, {&o.MaxScanEntries, 100_000}} {
 		if *d.v < 0 {
 			return o, errors.New("a limit is negative")
 		}
@@ -129,6 +139,7 @@ type Server struct {
 	hosts       map[string]struct{}
 	gate        gate
 	held        budget
+	metrics     *metrics
 	bodies      sync.Map // *steadyBody -> nil: those of the requests that are running
 }
 
@@ -144,7 +155,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := newServer(o)
 	routes := s.routeTable()
-	s.router = s.mount(routes)
+	s.router = s.mount(append(slices.Clone(routes), s.besideThePage()...))
 	spec, err := openAPI(routes, s.operations(), o.Version)
 	if err != nil {
 		return nil, err
@@ -157,6 +168,7 @@ func New(o Options) (*Server, error) {
 
 func newServer(o Options) *Server {
 	s := &Server{o: o, hosts: make(map[string]struct{}), pages: crossOrigin(o.Origins), gate: newGate(o.MaxInFlight), held: budget{max: o.MaxHeldBytes}}
+	s.metrics = newMetrics(s)
 	for _, h := range o.AllowedHosts {
 		s.hosts[hostOnly(h)] = struct{}{}
 	}
@@ -187,8 +199,8 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		h.Set("Connection", "close")
 	}
 
-	ctx := tenancy.WithRequestID(context.WithValue(r.Context(), exchangeKey{}, x), x.id)
-	r = r.WithContext(ctx)
+	ctx := tenancy.WithRequest(context.WithValue(r.Context(), exchangeKey{}, x), x.id, x.from())
+	r = r.WithContext(s.traced(ctx, x, r.Header))
 	if r.ContentLength != 0 && r.Body != nil {
 		body := &steadyBody{ReadCloser: r.Body, rc: w.rc, start: start, grace: s.o.BodyGrace, rate: s.o.MinBodyRate}
 		body.arm()
@@ -201,11 +213,11 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	defer func() {
 		v, begun := recover(), w.status != 0
 		if v != nil {
-			s.o.Logger.Error("panic", "request", x.id, "route", x.route, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			s.o.Logger.Error("panic", "request_id", x.id, "route", x.route, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			s.fail(w, x, errPanic)
 		}
 		s.held.give(x.held)
-		s.log(w, r, x, time.Since(start))
+		s.ended(w, r, x, time.Since(start))
 		if begun && (v != nil || errors.Is(x.err, errCutShort)) {
 			panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 		}
@@ -233,49 +245,17 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // answered under load and while going down.
 func isProbe(r *http.Request) bool { return r.URL.Path == pathHealth || r.URL.Path == pathReady }
 
-// log writes the one line of a request: what was asked by route, not by path
-// (which holds names), who asked, how it ended. No query text, no credential.
-func (s *Server) log(w *response, r *http.Request, x *exchange, took time.Duration) {
-	status := w.status
-	level := slog.LevelInfo
-	attrs := []slog.Attr{
-		slog.String("request", x.id), slog.String("method", shorten(r.Method)), slog.String("route", x.route),
-	}
-	if x.principal != "" {
-		attrs = append(attrs, slog.String("principal", x.principal))
-	}
-	if x.tenant != "" {
-		attrs = append(attrs, slog.String("tenant", shorten(x.tenant)))
-	}
-	if x.kb != "" {
-		attrs = append(attrs, slog.String("kb", shorten(x.kb)))
-	}
-	if x.err != nil {
-		a, _ := answerTo(x.err)
-		if a.status == statusClientGone {
-			status = statusClientGone
-		}
-		attrs = append(attrs, slog.String("code", a.code))
-		// A caller's mistakes may quote the caller's text; faults of ours must
-		// be found.
-		if a.status >= 500 {
-			if level = slog.LevelError; a.code == "SHUTTING_DOWN" {
-				level = slog.LevelInfo // as many as callers try: no fault, and nothing to do about it
-			}
-			attrs = append(attrs, slog.String("error", x.err.Error()))
-		}
-	}
-	attrs = append(attrs, slog.Int("status", status), slog.Int64("bytes", w.bytes), slog.Duration("took", took))
-	s.o.Logger.LogAttrs(r.Context(), level, "request", attrs...)
-}
-
 // exchange is what is known of one request besides the request itself.
 type exchange struct {
 	id        string
 	client    netip.Addr // whose request it is: see clientAddr
 	route     string     // the pattern, never the path
+	right     right      // what the route asks for
 	params    httprouter.Params
-	principal string
+	who       tenancy.Principal // nobody until the credential was found good
+	principal string            // its name, "" until then
+	asked     *question         // on routes that ask one
+	trace     string            // the trace id of the caller's traceparent, or ""
 	tenant    string
 	kb        string
 	err       error

@@ -2,6 +2,9 @@ package tenancy
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -49,6 +52,25 @@ func (s *Store) RecordAct(ctx context.Context, p Principal, tenant string, a Act
 		return fmt.Errorf("record %s: %w", a.Action, err)
 	}
 	return nil
+}
+
+// QueueAct is NoteAct that waits for room in the queue until ctx is over, and is not
+// dropped: for calls whose right was asked for and that changed nothing after all.
+func (s *Store) QueueAct(ctx context.Context, p Principal, tenant string, a Act) error {
+	if s.opt.AuditOff {
+		return nil
+	}
+	return s.clerk.note(ctx, s.chainFor(p, tenant), a.event(p))
+}
+
+// Pseudonym stands for a text in logs and audit records: 64 bits of a keyed hash, the
+// same for the same text on this server, from which nobody without the key can guess
+// the text.
+func (s *Store) Pseudonym(text string) string {
+	m := hmac.New(sha256.New, s.auditKey)
+	m.Write([]byte("alcove pseudonym v1\x00"))
+	m.Write([]byte(text))
+	return hex.EncodeToString(m.Sum(nil)[:8])
 }
 
 func (a Act) event(p Principal) event {

@@ -11,6 +11,7 @@ type requestKey struct{}
 type request struct {
 	id       string
 	from     string // the caller's network address
+	trace    string // W3C traceparent to hand on, or ""
 	recorded atomic.Bool
 }
 
@@ -23,6 +24,16 @@ func WithRequest(ctx context.Context, id, from string) context.Context {
 
 // WithRequestID is WithRequest without an address.
 func WithRequestID(ctx context.Context, id string) context.Context { return WithRequest(ctx, id, "") }
+
+// WithTraceParent returns a context that carries a W3C traceparent, which calls of model
+// servers made under it hand on. It must already be well formed. ctx must be of WithRequest.
+func WithTraceParent(ctx context.Context, trace string) context.Context {
+	r := requestOf(ctx)
+	return context.WithValue(ctx, requestKey{}, &request{id: r.id, from: r.from, trace: trace})
+}
+
+// TraceParent returns the traceparent ctx carries, or "".
+func TraceParent(ctx context.Context) string { return requestOf(ctx).trace }
 
 // RequestID returns the request id ctx carries, or "".
 func RequestID(ctx context.Context) string { return requestOf(ctx).id }

@@ -104,16 +104,16 @@ func (v *values) models() func() (models, error) {
 	}
 	chatHost := v.url("LLM_BINDING_HOST", def(chat))
 	embedDef := def(embed)
-	embedKey := v.str("EMBEDDING_BINDING_API_KEY")
+	embedKey := v.secret("EMBEDDING_BINDING_API_KEY")
 	if embed == chat {
 		embedDef = chatHost
 		if embedKey == "" {
-			embedKey = v.str("LLM_BINDING_API_KEY")
+			embedKey = v.secret("LLM_BINDING_API_KEY")
 		}
 	}
 	embedHost := v.url("EMBEDDING_BINDING_HOST", embedDef)
 	batch := int(v.number("EMBEDDING_BATCH_NUM", 1, 2048))
-	chatEnd := endpoint{chat, chatHost, v.str("LLM_BINDING_API_KEY"), timeout}
+	chatEnd := endpoint{chat, chatHost, v.secret("LLM_BINDING_API_KEY"), timeout}
 	embedEnd := endpoint{embed, embedHost, embedKey, timeout}
 	reranker := v.reranker(chat)
 	chats, embeds, ranks := v.more("LLM", chat), v.more("EMBEDDING", embed), v.more("RERANK", strings.ToLower(v.str("RERANK_BINDING")))
@@ -155,7 +155,7 @@ func (v *values) models() func() (models, error) {
 func (v *values) reranker(chat string) func(c engine.Chatter, model string) (engine.Reranker, error) {
 	binding := v.oneOf("RERANK_BINDING", "null", "none", "cohere", "jina", "openai", "tei", "llm")
 	o := rerank.Options{
-		Shape: rerank.Shape(binding), URL: v.url("RERANK_BINDING_HOST", ""), Model: v.str("RERANK_MODEL"), APIKey: v.str("RERANK_BINDING_API_KEY"),
+		Shape: rerank.Shape(binding), URL: v.url("RERANK_BINDING_HOST", ""), Model: v.str("RERANK_MODEL"), APIKey: v.secret("RERANK_BINDING_API_KEY"),
 		Remote: engine.RemoteOptions{Idle: v.seconds("RERANK_TIMEOUT", 1, 3600)},
 	}
 	switch {
@@ -219,8 +219,9 @@ func named(is bool, name string) *string {
 
 // endpoint is one model server.
 type endpoint struct {
-	binding, url, key string
-	idle              time.Duration
+	binding, url string
+	key          engine.Secret
+	idle         time.Duration
 }
 
 // chatter is nil for the builtin binding, which has no language model.

@@ -63,16 +63,19 @@ An administrator's token for it comes from: alcove token --data-dir DIR`,
 
 // serverConfig is everything a server is made of, read from the settings.
 type serverConfig struct {
-	log    *slog.Logger
-	listen string
-	store  tenancy.Options
-	models func() (models, error)
-	engine engine.Options
-	parse  parse.Options
-	http   httpapi.Options
-	plain  string // address that redirects to TLS, "" for none
-	rotate bool   // make a new token secret first
-	memory int64  // GOMEMLIMIT is left alone when it was given
+	log     *slog.Logger
+	listen  string
+	store   tenancy.Options
+	models  func() (models, error)
+	engine  engine.Options
+	parse   parse.Options
+	http    httpapi.Options
+	plain   string // address that redirects to TLS, "" for none
+	rotate  bool   // make a new token secret first
+	metrics string // address of /metrics, "" for none
+	// metricsAsked says that somebody chose that address: then it must be free.
+	metricsAsked bool
+	memory       int64 // GOMEMLIMIT is left alone when it was given
 }
 
 func (v *values) logger() *slog.Logger {
@@ -139,7 +142,21 @@ func (v *values) server(log *slog.Logger) serverConfig {
 		MaxConnsEach:   int(v.number("MAX_CONNECTIONS_PER_ADDRESS", 1, 1_000_000)),
 		Origins:        v.list("CORS_ORIGINS"),
 		ScanFolders:    map[string]string{},
+
+		MetricsToken:      v.secret("METRICS_TOKEN"),
+		MetricsMaxTenants: int(v.number("METRICS_MAX_TENANTS", 1, 10_000)),
+		TraceParent:       v.on("TRACEPARENT"),
+		LogQueries:        v.on("LOG_QUERIES"),
 	}
+	if n := len(cfg.http.MetricsToken); n > 0 && n < 16 {
+		v.bad("METRICS_TOKEN", "has %d bytes, at least 16 are needed", n)
+	}
+	if cfg.metrics = v.str("METRICS_LISTEN"); cfg.metrics == "off" {
+		cfg.metrics = ""
+	} else if _, _, err := net.SplitHostPort(cfg.metrics); err != nil {
+		v.bad("METRICS_LISTEN", "%q is neither host:port nor off", cfg.metrics)
+	}
+	cfg.metricsAsked = v.from["METRICS_LISTEN"] != "default"
 	v.tls(&cfg)
 	v.tenants(&cfg)
 	for _, f := range v.list("SCAN_FOLDERS") {
@@ -294,11 +311,19 @@ func serve(ctx context.Context, cfg serverConfig, ready func(addr string)) error
 		}
 		defer plain.Close()
 	}
-	s, err := startServer(cfg)
+	scraped, err := cfg.listenMetrics()
 	if err != nil {
 		return err
 	}
+	s, err := startServer(cfg)
+	if err != nil {
+		if scraped != nil {
+			err = errors.Join(err, scraped.Close())
+		}
+		return err
+	}
 	defer s.close()
+	defer s.serveMetrics(ctx, cfg.log, scraped)()
 	limit, stop := context.WithCancel(context.Background())
 	defer stop()
 	go limitMemory(limit, cfg.memory, func() int64 { return s.engine.Stats().Bytes })

@@ -20,6 +20,8 @@ import (
 	"github.com/knadh/koanf/providers/posflag"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"alcove/tenancy"
 )
 
 // setting is one line of the configuration: its name in the environment and
@@ -48,6 +50,11 @@ var settings = []setting{
 	{name: "AUTH", def: "on", help: "off: nobody has to sign in and everybody may do everything; only with TENANT_ENABLED=false and a loopback LISTEN, and logged at each start"},
 	{name: "LOG_LEVEL", def: "INFO", help: "DEBUG, INFO, WARN or ERROR"},
 	{name: "LOG_FORMAT", def: "json", help: "json or text"},
+	{name: "LOG_QUERIES", def: "off", help: "on: the text of questions is in the log at DEBUG; off: only its length and a keyed hash"},
+	{name: "TRACEPARENT", def: "off", help: "on: a caller's W3C traceparent is handed on to model servers and its trace id logged"},
+	{name: "METRICS_LISTEN", def: "127.0.0.1:9622", help: "address that serves /metrics to Prometheus, without a credential; off: none"},
+	{name: "METRICS_TOKEN", secret: true, help: "bearer token for /metrics on LISTEN, at least 16 bytes; empty: there is none there"},
+	{name: "METRICS_MAX_TENANTS", def: "100", help: "tenants, and keys, with metrics of their own; the rest share one label"},
 	{name: "TOKEN_SECRET", secret: true, help: "signs tokens; at least 32 bytes. Empty: made at the first start and kept in DATA_DIR"},
 	{name: "JWT_ALGORITHM", def: "HS256", help: "how tokens are signed: HS256 with TOKEN_SECRET, or RS256 or EdDSA with TOKEN_KEY_FILE"},
 	{name: "TOKEN_KEY_FILE", help: "private key in PEM that signs tokens; for RS256 (2048 bits or more) and EdDSA (Ed25519)"},
@@ -262,6 +269,9 @@ func faultyLine(b []byte) int {
 }
 
 func (v *values) str(name string) string { return strings.TrimSpace(v.k.String(name)) }
+
+// secret is the value of a setting that must not be seen.
+func (v *values) secret(name string) tenancy.Secret { return tenancy.Secret(v.str(name)) }
 
 func (v *values) bad(name, format string, a ...any) {
 	v.errs = append(v.errs, fmt.Errorf("%s (from %s): %s", name, v.from[name], fmt.Sprintf(format, a...)))

@@ -30,7 +30,7 @@ const (
 // AdapterOptions are what AdapterSuite asks of an adapter.
 type AdapterOptions struct {
 	URL    string
-	APIKey string
+	APIKey engine.Secret
 	Window int // tokens of the chat model's context
 	// EmbedWindow is the embedding model's, for a wire that sends it; Batch is the
 	// texts of an embedding call, Dimensions the length of vector to ask for. 0 is

@@ -18,15 +18,15 @@ const DefaultURL = "http://127.0.0.1:11434"
 
 // Options configure a Client. Zero means the default given beside the field.
 type Options struct {
-	URL           string // DefaultURL; credentials in it are sent as basic authentication
-	APIKey        string // sent as a bearer token, for a server behind a gateway
-	ChatModel     string // needed by Chatter
-	EmbedModel    string // needed by Embedder
-	ContextTokens int    // 32768: num_ctx of every chat
-	EmbedTokens   int    // 8192: num_ctx of every embedding; the server lowers it to what the model can
-	EmbedBatch    int    // 64 texts a request
-	Dimensions    int    // 0: the embedding model's own; otherwise asked for with each text
-	KeepAlive     string // how long a model stays loaded, as "10m"; "" leaves it to the server
+	URL           string        // DefaultURL; credentials in it are sent as basic authentication
+	APIKey        engine.Secret // sent as a bearer token, for a server behind a gateway
+	ChatModel     string        // needed by Chatter
+	EmbedModel    string        // needed by Embedder
+	ContextTokens int           // 32768: num_ctx of every chat
+	EmbedTokens   int           // 8192: num_ctx of every embedding; the server lowers it to what the model can
+	EmbedBatch    int           // 64 texts a request
+	Dimensions    int           // 0: the embedding model's own; otherwise asked for with each text
+	KeepAlive     string        // how long a model stays loaded, as "10m"; "" leaves it to the server
 	Remote        engine.RemoteOptions
 }
 
@@ -49,7 +49,7 @@ func New(o Options) (*Client, error) {
 	if o.EmbedTokens == 0 {
 		o.EmbedTokens = 8192
 	}
-	remote, err := engine.NewRemote("ollama", o.URL, o.Remote, o.APIKey)
+	remote, err := engine.NewRemote("ollama", o.URL, o.Remote, o.APIKey.Reveal())
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func New(o Options) (*Client, error) {
 	}
 	client := c.remote.Client()
 	if o.APIKey != "" {
-		client.Transport = bearer{key: o.APIKey, next: client.Transport}
+		client.Transport = bearer{key: o.APIKey.Reveal(), next: client.Transport}
 	}
 	c.api = api.NewClient(remote.Base(), client)
 	return c, nil

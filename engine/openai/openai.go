@@ -19,13 +19,13 @@ const DefaultURL = "https://api.openai.com/v1"
 
 // Options configure a Client. Zero means the default given beside the field.
 type Options struct {
-	URL           string // DefaultURL; with the version, as http://host:8000/v1
-	APIKey        string // sent as a bearer token
-	ChatModel     string // needed by Chatter
-	EmbedModel    string // needed by Embedder
-	ContextTokens int    // 0: the server alone knows its window
-	Dimensions    int    // 0: the model's own; otherwise asked for with each text
-	EmbedBatch    int    // 64 texts a request
+	URL           string        // DefaultURL; with the version, as http://host:8000/v1
+	APIKey        engine.Secret // sent as a bearer token
+	ChatModel     string        // needed by Chatter
+	EmbedModel    string        // needed by Embedder
+	ContextTokens int           // 0: the server alone knows its window
+	Dimensions    int           // 0: the model's own; otherwise asked for with each text
+	EmbedBatch    int           // 64 texts a request
 	Remote        engine.RemoteOptions
 }
 
@@ -46,12 +46,12 @@ func New(o Options) (*Client, error) {
 	if o.URL == "" {
 		o.URL = DefaultURL
 	}
-	remote, err := engine.NewRemote("openai", o.URL, o.Remote, o.APIKey)
+	remote, err := engine.NewRemote("openai", o.URL, o.Remote, o.APIKey.Reveal())
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{o: o, remote: remote}
-	config := openai.DefaultConfig(o.APIKey)
+	config := openai.DefaultConfig(o.APIKey.Reveal())
 	config.BaseURL = strings.TrimRight(o.URL, "/")
 	config.HTTPClient = c.remote.Client()
 	c.api = openai.NewClientWithConfig(config)

@@ -49,9 +49,9 @@ type Options struct {
 	// http://host:8000/v1 and http://host:8000/v1/rerank are one. The vendor's own
 	// for Cohere and Jina, required otherwise.
 	URL    string
-	APIKey string // sent as a bearer token
-	Model  string // required but for TEI, which serves one
-	Batch  int    // texts a request; 500 at Cohere and Jina, 100 at OpenAI-like servers, 32 at TEI
+	APIKey engine.Secret // sent as a bearer token
+	Model  string        // required but for TEI, which serves one
+	Batch  int           // texts a request; 500 at Cohere and Jina, 100 at OpenAI-like servers, 32 at TEI
 	Remote engine.RemoteOptions
 }
 
@@ -78,7 +78,7 @@ func New(o Options) (*Client, error) {
 	if o.Batch <= 0 {
 		o.Batch = f.batch
 	}
-	remote, err := engine.NewRemote("rerank", o.URL, o.Remote, o.APIKey)
+	remote, err := engine.NewRemote("rerank", o.URL, o.Remote, o.APIKey.Reveal())
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func (c *Client) call(ctx context.Context, query string, texts []string) ([]floa
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
 	if c.o.APIKey != "" {
-		req.Header.Set("Authorization", "Bearer "+c.o.APIKey)
+		req.Header.Set("Authorization", "Bearer "+c.o.APIKey.Reveal())
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

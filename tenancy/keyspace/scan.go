@@ -33,7 +33,7 @@ func (t *Tx) Scan(ns Namespace, kind byte, s Scan, f func(rest, value []byte) er
 		defer it.Close()
 	}
 	for n := 0; s.Limit <= 0 || n < s.Limit; n++ {
-		err := step(it, &over, s, f)
+		err := t.db.step(it, &over, id, s, f)
 		switch {
 		case errors.Is(err, errEnd) || errors.Is(err, ErrStop):
 			return nil
@@ -53,7 +53,7 @@ var (
 
 // step hands the next record to f: the lesser, in the order of s, of the next in
 // Badger and the next in over, which wins where both have one.
-func step(it *badger.Iterator, over *[]*write, s Scan, f func(rest, value []byte) error) error {
+func (db *DB) step(it *badger.Iterator, over *[]*write, id bucketID, s Scan, f func(rest, value []byte) error) error {
 	for {
 		stored := it != nil && it.Valid()
 		if len(*over) > 0 {
@@ -81,6 +81,9 @@ func step(it *badger.Iterator, over *[]*write, s Scan, f func(rest, value []byte
 		}
 		item := it.Item()
 		key := item.Key()
+		if err := db.mine(id, key); err != nil {
+			return err
+		}
 		if s.KeysOnly {
 			err := f(key[prefixLen:], nil)
 			it.Next()

@@ -8,7 +8,7 @@ import (
 
 // counters are what the committer counts, where it happens.
 type counters struct {
-	closures, commits, refused, merges, records, bytes atomic.Uint64
+	closures, commits, refused, merges, records, bytes, foreign atomic.Uint64
 }
 
 // Stats are counts since Open, and sizes now.
@@ -21,6 +21,7 @@ type Stats struct {
 	Bytes      uint64 // bytes of keys and values of all that
 	TableBytes int64  // tables on disk; 0 in memory
 	FreeBytes  uint64 // free where the folder is; 0 in memory or unknown
+	Foreign    uint64 // keys read back that were not of the namespace and kind asked for; must stay 0
 	Failed     bool   // a write failed: no more are taken
 }
 
@@ -33,6 +34,7 @@ func (db *DB) Stats() Stats {
 		Merges:   db.stats.merges.Load(),
 		Records:  db.stats.records.Load(),
 		Bytes:    db.stats.bytes.Load(),
+		Foreign:  db.stats.foreign.Load(),
 		Failed:   db.failed() != nil,
 	}
 	if db.options.Dir == "" {

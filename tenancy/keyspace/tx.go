@@ -59,6 +59,9 @@ func (t *Tx) get(ns Namespace, kind byte, rest []byte) ([]byte, error) {
 	if err != nil {
 		return nil, readError(err, ns, kind)
 	}
+	if err := t.db.mine(bucketID{ns, kind}, item.Key()); err != nil {
+		return nil, err
+	}
 	stored, err := item.ValueCopy(nil)
 	if err != nil {
 		return nil, readError(err, ns, kind)
@@ -68,6 +71,20 @@ func (t *Tx) get(ns Namespace, kind byte, rest []byte) ([]byte, error) {
 		return nil, readError(err, ns, kind)
 	}
 	return v, nil
+}
+
+// mine is the last line between namespaces: a key that comes back from the store must
+// be of the namespace and kind that were asked for. One that is not is counted and
+// logged, and its record is not handed out, whatever brought it here.
+func (db *DB) mine(id bucketID, key []byte) error {
+	ns, kind, ok := namespaceOf(key)
+	if ok && ns == id.ns && kind == id.kind {
+		return nil
+	}
+	db.stats.foreign.Add(1)
+	db.options.Logger.Error("isolation violated: the store gave a record of another namespace; it was not handed out",
+		"asked", id.ns.String(), "got", ns.String())
+	return fmt.Errorf("namespace %s kind %d: a record of another namespace came back: %w", id.ns, id.kind, ErrDamaged)
 }
 
 // written is the latest write of a record that is not in Badger yet, or nil.
