@@ -234,6 +234,9 @@ func (k *KB) take(c *change, ins []*incoming, track string, decide decision, sp 
 	if err := sp.settle(c, ins); err != nil {
 		return err
 	}
+	if err := c.tx.CheckStorage(0); err != nil {
+		return err
+	}
 	if changed != 1 {
 		id = ""
 	}
@@ -255,6 +258,7 @@ func (c *change) enqueue(in *incoming, spooled bool) (err error) {
 		return errStale
 	}
 	in.rec.Pending = in.gen
+	c.promise(in.rec, len(in.content))
 	in.ref, err = c.addJob(job{Doc: in.key, Gen: in.gen})
 	in.rec.JobSeq = in.ref.Seq
 	return err

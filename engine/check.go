@@ -184,6 +184,7 @@ func (k *checker) documents() (err error) {
 		return err
 	}
 	k.counts.Documents = len(k.docs)
+	k.used()
 	if !maps.Equal(byStatus, k.state.Documents) {
 		k.fault("state counts documents %v, there are %v", k.state.Documents, byStatus)
 	}

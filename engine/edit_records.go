@@ -437,6 +437,11 @@ func (c *change) setHand(field string, kind byte, key, value []byte) error {
 		return fmt.Errorf("read record of kind %c: %w", kind, err)
 	}
 	more := int64(len(value) - len(old))
+	if more > 0 {
+		if err := c.tx.CheckStorage(-more); err != nil {
+			return err
+		}
+	}
 	if c.st.HandBytes += more; more > 0 && c.st.HandBytes > maxHandBytes {
 		return badField(field, fmt.Sprintf("is more than the %d bytes of merges and edits that a knowledge base keeps", maxHandBytes))
 	}

@@ -190,6 +190,9 @@ type documentRecord struct {
 	Created time.Time `json:"created"`
 	Updated time.Time `json:"updated"`
 
+	// Reserved are bytes of the tenant's storage that the work on Pending is promised.
+	Reserved int64 `json:"reserved,omitempty"`
+
 	JobSeq uint64 `json:"job,omitempty"` // the one job that may write Pending; the fence of delete and replace
 	// PendingDoc is what an update will make of the document when it becomes
 	// visible; until then readers see the document as it was.

@@ -177,6 +177,9 @@ func (e *Engine) change(ctx context.Context, s *tenancy.Space, f func(*change) e
 		if err != nil {
 			return err
 		}
+		if err := tx.AdoptCounts(st.documents); err != nil {
+			return err
+		}
 		c = &change{tx: tx, st: st, now: e.now()}
 		if err := f(c); err != nil {
 			return err
@@ -217,6 +220,9 @@ func (c *change) put(k docKey, d *documentRecord) error {
 
 // add takes a new document into the lists and counters.
 func (c *change) add(k docKey, d *documentRecord) error {
+	if err := c.tx.CountDocuments(1); err != nil {
+		return err
+	}
 	c.st.Documents[d.Status]++
 	c.st.Bytes += int64(d.Length)
 	return c.set(
@@ -315,6 +321,10 @@ func (c *change) show(v version, chunks int) error {
 // remove takes a document out of everything but the records of its versions,
 // which the caller drops.
 func (c *change) remove(k docKey, d *documentRecord) error {
+	if err := c.tx.CountDocuments(-1); err != nil {
+		return err
+	}
+	c.release(d)
 	c.count(d.Status, -1)
 	c.st.Bytes -= int64(d.Length)
 	if err := c.unset(

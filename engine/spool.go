@@ -57,7 +57,7 @@ func (k *KB) spool(ctx context.Context, ins []*incoming) (*spool, error) {
 					return err
 				}
 			}
-			return nil
+			return tx.CheckStorage(0)
 		})
 		group, size = group[:0], 0
 		return err

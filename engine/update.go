@@ -88,6 +88,7 @@ func (c *change) supersede(in *incoming, d *documentRecord) error {
 	in.replace = version{in.key, d.Pending}
 	d.Pending, d.JobSeq, d.PendingDoc = 0, 0, nil
 	d.PendingChunks, d.PendingDone, d.PendingExtractor, d.PendingText = 0, 0, "", 0
+	c.release(d)
 	return c.drop(in.replace)
 }
 
@@ -105,6 +106,7 @@ func (k *KB) Cancel(ctx context.Context, id string) (*Document, error) {
 			return fmt.Errorf("cancel document %s, which is %s: %w", id, d.Status, ErrState)
 		}
 		d.JobSeq = 0
+		c.release(d)
 		end := StatusCancelled
 		if d.Pending == 0 { // the chunks that failed were being read again
 			end = StatusPartial
@@ -155,6 +157,10 @@ func (k *KB) Retry(ctx context.Context, id string) (*Accepted, error) {
 			return err
 		}
 		d.JobSeq, d.Error = ref.Seq, ""
+		c.promise(d, d.next().Length)
+		if err := c.tx.CheckStorage(0); err != nil {
+			return err
+		}
 		if err := c.status(key, d, StatusPending); err != nil {
 			return err
 		}

@@ -21,6 +21,9 @@ func (in *ingest) commit(ctx context.Context, last bool) error {
 		if err := in.store(c); err != nil {
 			return err
 		}
+		if err := c.fits(d); err != nil {
+			return err
+		}
 		switch {
 		case in.mend:
 			return in.mended(c, d, last)
@@ -65,6 +68,7 @@ func (in *ingest) mended(c *change, d *documentRecord, last bool) error {
 	status := StatusProcessing
 	if last {
 		d.JobSeq, d.Error = 0, ""
+		c.release(d)
 		d.readings, d.Entities, d.Relations = in.tally.readings, len(in.tally.entities), len(in.tally.relations)
 		status = d.outcome()
 	} else {
@@ -154,6 +158,7 @@ func (in *ingest) finish(c *change, d *documentRecord) error {
 			return err
 		}
 	}
+	c.release(d)
 	if err := c.status(in.v.doc, d, d.outcome()); err != nil {
 		return err
 	}
@@ -192,6 +197,7 @@ func (in *ingest) fail(why error) error {
 			return err
 		}
 		d.JobSeq, d.Error = 0, cause(why)
+		c.release(d)
 		end := StatusFailed
 		if in.mend { // what readers see stays as it is
 			end = d.outcome()

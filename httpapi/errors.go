@@ -93,7 +93,8 @@ var answers = []answer{
 	{engine.ErrNoModel, 409, "NO_MODEL", "This needs a language model and none is configured.", 0},
 	{engine.ErrEmbeddingPinned, 409, "EMBEDDING_MISMATCH", "", 0},
 	{engine.ErrPromptTooLong, 400, "PROMPT_TOO_LONG", "The question with its context does not fit the model's context window; lower max_total_tokens.", 0},
-	{tenancy.ErrQuota, 429, "QUOTA_EXCEEDED", "", 0},
+	{tenancy.ErrRateLimited, 429, "RATE_LIMITED", "", 1},
+	{tenancy.ErrQuota, 429, "QUOTA_EXCEEDED", "", quotaRetry},
 
 	// The server.
 	{engine.ErrModelMissing, 503, "MODEL_MISSING", "The model server does not have the configured model.", 60},
@@ -161,7 +162,7 @@ func details(err error) map[string]any {
 		return map[string]any{"required_permission": e.Permission}
 	}
 	if e, ok := errors.AsType[*tenancy.QuotaError](err); ok {
-		return map[string]any{"quota": e.Quota, "limit": e.Limit}
+		return map[string]any{"quota": e.Quota, "limit": e.Limit, "used": e.Used}
 	}
 	return nil
 }
@@ -181,8 +182,11 @@ func (s *Server) fail(w *response, x *exchange, err error) {
 	// What a handler meant to send with its answer is not part of this one.
 	h.Del("Content-Disposition")
 	h.Del("Content-Length")
-	if a.retry > 0 {
-		h.Set("Retry-After", strconv.Itoa(a.retry))
+	if d := retryAfter(err, a); d > 0 {
+		h.Set("Retry-After", strconv.FormatInt(d, 10))
+	}
+	if e, ok := errors.AsType[*tenancy.RateError](err); ok {
+		setRate(h, e.Rate)
 	}
 	if e, ok := errors.AsType[*tenancy.LockedError](err); ok {
 		h.Set("Retry-After", strconv.Itoa(int((e.Wait+time.Second-1)/time.Second)))

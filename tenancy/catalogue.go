@@ -31,6 +31,7 @@ type tenantEntry struct {
 	id      string
 	active  bool
 	created time.Time
+	quota   Quota
 	kbs     map[string]*kbEntry
 	// members has for each member the version its tokens must be of; all tokens of the
 	// tenant must be younger than notBefore, in unix seconds.
@@ -230,7 +231,7 @@ func (c *catalogue) loadUsers(tx *keyspace.Tx) error {
 // entry is the record as requests ask it; old is the entry before, whose knowledge bases
 // and members it takes over, or nil.
 func (r tenantRecord) entry(old *tenantEntry) *tenantEntry {
-	e := &tenantEntry{number: r.Number, id: r.Tenant.ID, active: r.Tenant.IsActive, created: r.Tenant.CreatedAt, notBefore: r.NotBefore}
+	e := &tenantEntry{number: r.Number, id: r.Tenant.ID, active: r.Tenant.IsActive, created: r.Tenant.CreatedAt, quota: r.Tenant.Quota, notBefore: r.NotBefore}
 	if old != nil {
 		e.kbs, e.members = old.kbs, old.members
 	} else {

@@ -57,6 +57,7 @@ func TestUpdate_EveryFieldRoundTrips(t *testing.T) {
 	in := TenantInput{ID: "acme", Name: "Acme", Description: "d", Metadata: map[string]any{"k": []any{"v"}}, Quota: &QuotaUpdate{}}
 	filled(t, reflect.ValueOf(&in.Config).Elem())
 	filled(t, reflect.ValueOf(in.Quota).Elem())
+	*in.Quota.RateLimitProfile = "adr007"
 	*in.Config.ChunkOverlap, *in.Config.ChunkSize, *in.Config.Gleaning = 10, 100, 1
 	in.Config.LLMModelKwargs = map[string]any{"temperature": 0.5}
 	made, err := s.CreateTenant(ctx, root, in)
@@ -260,6 +261,8 @@ func TestConfig_Ranges(t *testing.T) {
 		`{"config":{"embedding_model":"a\nb"}}`:                    `config.embedding_model`,
 		`{"config":{"chunk_size":100,"chunk_overlap":100}}`:        `config.chunk_overlap`,
 		`{"quota":{"max_documents":-1}}`:                           `quota.max_documents`,
+		`{"quota":{"rate_limit_profile":"ADR007"}}`:                `quota.rate_limit_profile`,
+		`{"quota":{"max_documents_per_hour":-1}}`:                  `quota.max_documents_per_hour`,
 		`{"quota":{"max_kb_per_tenant":10001}}`:                    `quota.max_kb_per_tenant`,
 		`{"tenant_name":""}`:                                       `tenant_name`,
 		`{"metadata":{"a":"` + strings.Repeat("x", 17<<10) + `"}}`: `metadata`,

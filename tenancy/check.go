@@ -34,7 +34,7 @@ const checkPage = 1000
 func (s *Store) Check(ctx context.Context, report func(problem string)) (Counts, error) {
 	c := &checker{Store: s, ctx: ctx, report: report, tenants: map[uint64]bool{}, kbs: map[uint64]string{}, unswept: map[uint64]bool{}}
 	for _, step := range []func() error{
-		c.checkTenants, c.checkTombstones, c.checkKBs, c.checkKeys, c.checkUsers, c.checkMembers, c.checkJobs, c.checkNamespaces, c.checkTrails,
+		c.checkTenants, c.checkTombstones, c.checkKBs, c.checkKeys, c.checkUsers, c.checkMembers, c.checkJobs, c.checkNamespaces, c.checkCounts, c.checkTrails,
 	} {
 		if err := step(); err != nil {
 			return c.counts, fmt.Errorf("check: %w", err)

@@ -86,39 +86,6 @@ type Config struct {
 // Models are the names that a Config may choose from, the server's own among them.
 type Models struct{ Chat, Embedding, Rerank []string }
 
-// Quota is what a tenant may use; 0 is no limit, but for MaxKBs, where the server
-// has a limit of its own. This room enforces MaxKBs; the rest is kept for the
-// rooms that count documents, calls and names.
-type Quota struct {
-	MaxDocuments          int64   `json:"max_documents"` // of the tenant
-	MaxStorageGB          float64 `json:"max_storage_gb"`
-	MaxConcurrentQueries  int64   `json:"max_concurrent_queries"`
-	MaxMonthlyAPICalls    int64   `json:"max_monthly_api_calls"`
-	MaxKBs                int64   `json:"max_kb_per_tenant"`
-	MaxEntitiesPerKB      int64   `json:"max_entities_per_kb"`
-	MaxRelationshipsPerKB int64   `json:"max_relationships_per_kb"`
-}
-
-// QuotaUpdate changes the fields of a Quota that are not nil.
-type QuotaUpdate struct {
-	MaxDocuments          *int64   `json:"max_documents"`
-	MaxStorageGB          *float64 `json:"max_storage_gb"`
-	MaxConcurrentQueries  *int64   `json:"max_concurrent_queries"`
-	MaxMonthlyAPICalls    *int64   `json:"max_monthly_api_calls"`
-	MaxKBs                *int64   `json:"max_kb_per_tenant"`
-	MaxEntitiesPerKB      *int64   `json:"max_entities_per_kb"`
-	MaxRelationshipsPerKB *int64   `json:"max_relationships_per_kb"`
-}
-
-// defaultQuota is what a new tenant gets beside Options.MaxKBsPerTenant: ADR 007's
-// numbers, with its monthly calls off and room for a first folder of documents.
-func defaultQuota(maxKBs int) Quota {
-	return Quota{
-		MaxDocuments: 100_000, MaxStorageGB: 100, MaxConcurrentQueries: 10, MaxKBs: int64(maxKBs),
-		MaxEntitiesPerKB: 100_000, MaxRelationshipsPerKB: 500_000,
-	}
-}
-
 // apply returns c with the fields u sets replaced, and those named in unset taken out.
 func (c Config) apply(u Config, unset []string) Config {
 	c.set(u)
@@ -354,50 +321,6 @@ func prompts(field string, m map[string]string) error {
 		}
 	}
 	return nil
-}
-
-// maxKBs is how many knowledge bases the quota allows: 0 leaves it to the server.
-func (q Quota) maxKBs() int64 {
-	if q.MaxKBs == 0 {
-		return hardMaxKBsPerTenant
-	}
-	return q.MaxKBs
-}
-
-// apply returns q with the fields u sets replaced; a nil u changes nothing.
-func (q Quota) apply(u *QuotaUpdate) Quota {
-	if u == nil {
-		return q
-	}
-	set := func(to *int64, v *int64) {
-		if v != nil {
-			*to = *v
-		}
-	}
-	set(&q.MaxDocuments, u.MaxDocuments)
-	set(&q.MaxConcurrentQueries, u.MaxConcurrentQueries)
-	set(&q.MaxMonthlyAPICalls, u.MaxMonthlyAPICalls)
-	set(&q.MaxKBs, u.MaxKBs)
-	set(&q.MaxEntitiesPerKB, u.MaxEntitiesPerKB)
-	set(&q.MaxRelationshipsPerKB, u.MaxRelationshipsPerKB)
-	if u.MaxStorageGB != nil {
-		q.MaxStorageGB = *u.MaxStorageGB
-	}
-	return q
-}
-
-// check returns a *FieldError for the first field out of its range.
-func (q Quota) check() error {
-	most := int64(math.MaxInt64)
-	return firstError(
-		within("quota.max_documents", &q.MaxDocuments, 0, most),
-		within("quota.max_storage_gb", &q.MaxStorageGB, 0, 1e9),
-		within("quota.max_concurrent_queries", &q.MaxConcurrentQueries, 0, most),
-		within("quota.max_monthly_api_calls", &q.MaxMonthlyAPICalls, 0, most),
-		within("quota.max_kb_per_tenant", &q.MaxKBs, 0, hardMaxKBsPerTenant),
-		within("quota.max_entities_per_kb", &q.MaxEntitiesPerKB, 0, most),
-		within("quota.max_relationships_per_kb", &q.MaxRelationshipsPerKB, 0, most),
-	)
 }
 
 func firstError(errs ...error) error {

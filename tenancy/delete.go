@@ -63,6 +63,7 @@ func (s *Store) bury(tx *keyspace.Tx, tenant uint64, r kbRecord) error {
 		tx.Delete(keyspace.System, kindKB, u64s(tenant, r.Number)),
 		tx.Delete(keyspace.System, kindKBID, under(tenant, r.KB.ID)),
 		tx.Delete(keyspace.System, kindKBName, under(tenant, foldName(r.KB.Name))),
+		s.uncount(tx, tenant, r.Number),
 	)
 }
 
@@ -154,7 +155,11 @@ func (s *Store) buryTenant(ctx context.Context, tenant uint64) (gone []uint64, e
 				return err
 			}
 			if left = len(kbs) == buryAtOnce || cursor != "" || moreMembers; !left {
-				return tx.Delete(keyspace.System, kindTenantGone, u64(tenant))
+				return firstError(
+					tx.Delete(keyspace.System, kindUse, u64(tenant)),
+					tx.Delete(keyspace.System, kindMonth, u64(tenant)),
+					tx.Delete(keyspace.System, kindTenantGone, u64(tenant)),
+				)
 			}
 			return nil
 		})

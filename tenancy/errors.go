@@ -3,6 +3,7 @@ package tenancy
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"alcove/tenancy/keyspace"
 )
@@ -102,11 +103,19 @@ func badField(field, message string) error { return &FieldError{Field: field, Me
 type QuotaError struct {
 	Quota string // the field of Quota, or the server's setting
 	Limit int64
+	Used  int64 // what is in use, in the unit of Limit; what was asked for is beyond it
+	// Until is when a quota of a month begins again; zero for others, which only a
+	// deletion makes room in.
+	Until time.Time
 }
 
-// Error names the limit and its value.
+// Error names the limit, its value and what is in use.
 func (e *QuotaError) Error() string {
-	return fmt.Sprintf("quota exceeded: %s is %d", e.Quota, e.Limit)
+	unit := ""
+	if e.Quota == quotaStorage {
+		unit = " bytes"
+	}
+	return fmt.Sprintf("quota exceeded: %s is %d%s, in use are %d", e.Quota, e.Limit, unit, e.Used)
 }
 
 // Unwrap returns ErrQuota.

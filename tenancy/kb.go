@@ -100,7 +100,7 @@ func (s *Store) CreateKB(ctx context.Context, p Principal, tenant string, in KBI
 			return err
 		}
 		if most := r.Tenant.Quota.maxKBs(); int64(r.Tenant.KBCount) >= most {
-			return &QuotaError{Quota: "max_kb_per_tenant", Limit: most}
+			return &QuotaError{Quota: "max_kb_per_tenant", Limit: most, Used: int64(r.Tenant.KBCount)}
 		}
 		r.Tenant.KBCount++
 		if made.Number, err = next(tx, seqNumber); err != nil {
@@ -111,6 +111,7 @@ func (s *Store) CreateKB(ctx context.Context, p Principal, tenant string, in KBI
 			setJSON(tx, kindKB, u64s(t.number, made.Number), made),
 			tx.Set(keyspace.System, kindKBID, under(t.number, in.ID), u64(made.Number)),
 			tx.Set(keyspace.System, kindKBName, under(t.number, foldName(in.Name)), u64(made.Number)),
+			setJSON(tx, kindUseKB, u64(made.Number), counted{}),
 		)
 		if err != nil {
 			return err

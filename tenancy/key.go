@@ -265,7 +265,7 @@ func (s *Store) CreateKey(ctx context.Context, p Principal, tenant string, in Ke
 			return err
 		}
 		if r.Keys >= maxKeysOfTenant {
-			return &QuotaError{Quota: "api keys", Limit: maxKeysOfTenant}
+			return &QuotaError{Quota: "api keys", Limit: maxKeysOfTenant, Used: int64(r.Keys)}
 		}
 		r.Keys++
 		err = firstError(

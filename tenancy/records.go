@@ -34,6 +34,9 @@ const (
 	kindOnceEnd    = 'I' // end8 hash32 -> (); to forget it in time
 	kindJob        = 'j' // seq8 -> jobRecord
 	kindJobOf      = 'J' // kb8 seq8 -> ()
+	kindUse        = 'q' // tenant8 -> counted; what its knowledge bases take together
+	kindUseKB      = 'Q' // kb8 -> counted, without bytes: those are the namespace's own counter
+	kindMonth      = 'v' // tenant8 -> monthRecord; calls and model tokens of this month
 	kindTrail      = 'l' // tenant8 seq8 -> sealed audit record
 	kindTrailHead  = 'h' // tenant8 -> audit.Head; tenant 0 is the server's own chain
 	kindTrailBase  = 'b' // tenant8 -> audit.Head of the last record that retention has cut

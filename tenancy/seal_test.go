@@ -50,22 +50,32 @@ func TestSeal_NothingLeadsOut(t *testing.T) {
 // is blind where a type says nothing: an any, a Tx of another knowledge base, a number in
 // place of a namespace. So a new method is a decision, and is written down here too.
 const handedOut = `
+Space.Admit func(tenancy.RateClass, int64) (tenancy.Rate, error)
 Space.Asker func() string
+Space.BeginQuery func() (func(), error)
 Space.Commit func(context.Context, func(*tenancy.Tx) error) error
 Space.Config func(context.Context) (tenancy.Config, tenancy.Config, error)
 Space.ID func() tenancy.SpaceID
 Space.KBID func() string
 Space.Permission func() tenancy.Permission
+Space.Quota func() tenancy.Quota
+Space.SpendTokens func(int64)
 Space.TenantID func() string
+Space.TokensLeft func() error
 Space.Usage func(context.Context) (keyspace.Usage, error)
 Space.Verify func(context.Context) error
 Space.View func(context.Context, func(*tenancy.Tx) error) error
 Tx.AddJob func([]uint8) (tenancy.JobRef, error)
+Tx.AdoptCounts func(func() int64) error
 Tx.Audit func(string, string, string, map[string]string) error
+Tx.CheckStorage func(int64) error
+Tx.CountDocuments func(int64) error
+Tx.Counted func() (tenancy.Counted, bool, error)
 Tx.Delete func(uint8, []uint8) error
 Tx.EndJob func(tenancy.JobRef) error
 Tx.Get func(uint8, []uint8) ([]uint8, error)
 Tx.Job func(tenancy.JobRef) ([]uint8, error)
+Tx.Reserve func(int64)
 Tx.Scan func(uint8, keyspace.Scan, func([]uint8, []uint8) error) error
 Tx.Set func(uint8, []uint8, []uint8) error
 Tx.SetJob func(tenancy.JobRef, []uint8) error

@@ -93,7 +93,13 @@ func (s *Space) Commit(ctx context.Context, f func(*Tx) error) error {
 			return s.suspended
 		}
 		tx := s.tx(ctx, kt)
+		if err := tx.begin(); err != nil {
+			return err
+		}
 		if err := f(tx); err != nil {
+			return err
+		}
+		if err := tx.settle(); err != nil {
 			return err
 		}
 		if s.owesRecord && !tx.recorded {
@@ -167,6 +173,11 @@ type Tx struct {
 	space    *Space
 	ns       keyspace.Namespace
 	recorded bool
+
+	// For quota_count.go, in a Commit: what was there before, and what changes.
+	before   Usage
+	ofTenant counted
+	counted  counted
 }
 
 // Get returns a record's value, which is the caller's, or ErrNotFound.

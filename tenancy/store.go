@@ -35,9 +35,13 @@ type Options struct {
 	TokenKeys       *TokenKeys
 	TokenTTL        time.Duration // of tokens that ask for none; 24 h
 	Now             func() time.Time
-	MaxKBsPerTenant int    // what a new tenant's quota says; 50
-	MaxTenants      int    // 10,000
-	Models          Models // that tenants and knowledge bases may choose from
+	MaxKBsPerTenant int     // what a new tenant's quota says; 50
+	MaxTenants      int     // 10,000
+	Models          Models  // that tenants and knowledge bases may choose from
+	MaxDocuments    int64   // of a new tenant; 100,000
+	MaxStorageGB    float64 // of a new tenant, 10^9 bytes; 100
+	// RateLimits hold for every tenant whose quota says nothing else; zero is none.
+	RateLimits RateLimits
 	// Everybody is the id of the one tenant whose admin every request is that brings no
 	// credential at all; "" asks everybody for one. For a server that nobody else reaches.
 	Everybody string
@@ -70,6 +74,12 @@ func (o Options) withDefaults() Options {
 	if o.MaxTenants == 0 {
 		o.MaxTenants = defaultMaxTenants
 	}
+	if o.MaxDocuments == 0 {
+		o.MaxDocuments = defaultMaxDocuments
+	}
+	if o.MaxStorageGB == 0 {
+		o.MaxStorageGB = defaultMaxStorageGB
+	}
 	o.Keyspace.Dir = o.Dir
 	if o.Keyspace.Logger == nil {
 		o.Keyspace.Logger = o.Logger
@@ -87,6 +97,10 @@ func (o Options) validate() error {
 		return badField("AuditRetentionDays", fmt.Sprintf("must be from 0 to %d", maxRetentionDays))
 	case o.MaxTenants < 1:
 		return badField("MaxTenants", "must be at least 1")
+	case o.MaxDocuments < 1:
+		return badField("MaxDocuments", "must be at least 1")
+	case !(o.MaxStorageGB > 0):
+		return badField("MaxStorageGB", "must be above 0")
 	}
 	return nil
 }
@@ -119,6 +133,7 @@ type Store struct {
 	clerk   *clerk
 	notary  *notary
 	cleaner *cleaner
+	limits  *limits // what is counted in memory: rates, calls of the month, running queries
 	closed  sync.Once
 }
 
@@ -182,6 +197,7 @@ func (s *Store) start() error {
 	s.uses = startKeyUses(s)
 	s.clerk = startClerk(s)
 	s.cleaner = startCleaner(s)
+	s.limits = startLimits(s)
 	return nil
 }
 
@@ -211,6 +227,7 @@ func (s *Store) Close() error {
 	var err error
 	s.closed.Do(func() {
 		s.cleaner.stop()
+		s.limits.stop()
 		s.clerk.stop()
 		s.notary.stop()
 		s.uses.stop()

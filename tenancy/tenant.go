@@ -81,7 +81,7 @@ func (s *Store) CreateTenant(ctx context.Context, p Principal, in TenantInput) (
 	if in.ID == "" {
 		in.ID = newID()
 	}
-	quota := defaultQuota(s.opt.MaxKBsPerTenant).apply(in.Quota)
+	quota := s.opt.defaultQuota().apply(in.Quota)
 	err := firstError(
 		CheckID("tenant_id", in.ID), checkName("tenant_name", in.Name), checkDescription("description", in.Description),
 		in.Config.check(s.opt.Models), quota.check(), metadata("metadata", in.Metadata),
@@ -105,7 +105,7 @@ func (s *Store) CreateTenant(ctx context.Context, p Principal, in TenantInput) (
 			return err
 		}
 		if count >= uint64(s.opt.MaxTenants) {
-			return &QuotaError{Quota: "tenants of this server", Limit: int64(s.opt.MaxTenants)}
+			return &QuotaError{Quota: "tenants of this server", Limit: int64(s.opt.MaxTenants), Used: int64(count)}
 		}
 		if made.Number, err = next(tx, seqNumber); err != nil {
 			return err
