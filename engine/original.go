@@ -111,7 +111,7 @@ func (in *ingest) keepText(ctx context.Context, p *Parsed) error {
 				}
 				next++
 			}
-			return nil
+			return c.fits(d)
 		})
 		if err != nil {
 			return fmt.Errorf("store the text: %w", err)

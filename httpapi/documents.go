@@ -103,6 +103,9 @@ func (s *Server) addFiles(w http.ResponseWriter, r *http.Request, kb *engine.KB)
 // add hands documents to the engine. It answers when they are safe, not when
 // they have been worked on.
 func (s *Server) add(w http.ResponseWriter, r *http.Request, kb *engine.KB, docs []engine.DocumentInput, track string) error {
+	if err := admitDocuments(r, len(docs)); err != nil {
+		return err
+	}
 	a, err := kb.Add(r.Context(), docs, track)
 	if err != nil {
 		return err
@@ -141,6 +144,9 @@ func (s *Server) updateDocument(w http.ResponseWriter, r *http.Request, kb *engi
 		return badField("id", "differs from the document in the path")
 	}
 	doc.ID = id
+	if err := admitDocuments(r, 1); err != nil {
+		return err
+	}
 	a, err := kb.Update(r.Context(), id, doc)
 	if err != nil {
 		return err

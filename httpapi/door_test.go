@@ -441,6 +441,7 @@ POST {t}/members: tenant:manage_members
 GET {t}/members: tenant:manage_members
 PUT {t}/members/:user: tenant:manage_members
 DELETE {t}/members/:user: tenant:manage_members
+GET {t}/usage: tenant:manage
 POST {t}/api-keys: tenant:manage
 GET {t}/api-keys: tenant:manage
 DELETE {t}/api-keys/:key: tenant:manage

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"time"
 
 	"alcove/engine"
 	"alcove/tenancy"
@@ -55,7 +54,7 @@ var answers = []answer{
 	// The caller.
 	{errWrongPassword, 401, "UNAUTHORIZED", "The name or the password is wrong, or the account may not sign in.", 0},
 	{tenancy.ErrUnauthenticated, 401, "UNAUTHORIZED", "A valid token or API key is needed.", 0},
-	{tenancy.ErrTooManyTries, 429, "RATE_LIMITED", "", 0},
+	{tenancy.ErrTooManyTries, 429, "RATE_LIMITED", "", 1},
 	{tenancy.ErrBusy, 503, "CAPACITY_EXHAUSTED", "Too many are signing in at once.", 1},
 	{tenancy.ErrTenantSuspended, 403, "TENANT_SUSPENDED", "This tenant is suspended.", 0},
 	{tenancy.ErrDenied, 403, "FORBIDDEN", "This credential may not do that here.", 0},
@@ -187,9 +186,6 @@ func (s *Server) fail(w *response, x *exchange, err error) {
 	}
 	if e, ok := errors.AsType[*tenancy.RateError](err); ok {
 		setRate(h, e.Rate)
-	}
-	if e, ok := errors.AsType[*tenancy.LockedError](err); ok {
-		h.Set("Retry-After", strconv.Itoa(int((e.Wait+time.Second-1)/time.Second)))
 	}
 	switch a.status {
 	case http.StatusUnauthorized:

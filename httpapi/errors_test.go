@@ -62,7 +62,7 @@ func TestErrors_EachLineIsReached(t *testing.T) {
 		require.NotEmpty(t, body.Code)
 		require.True(t, a.status >= 400 && a.status < 600)
 		require.Equal(t, strings.ToUpper(a.code), a.code)
-		require.Equal(t, a.status == 503, a.retry > 0, "a 503 says when to come back: %v", a.is)
+		require.Equal(t, a.status == 503 || a.status == 429, a.retry > 0, "a 503 and a 429 say when to come back: %v", a.is)
 		codes[a.code] = true
 	}
 	require.True(t, codes["FORBIDDEN"] && codes["UNAUTHORIZED"] && codes["INVALID_KB"])
@@ -80,7 +80,7 @@ func TestErrors_Details(t *testing.T) {
 		{&tenancy.FieldError{Field: "kb_name", Message: "is taken", Err: tenancy.ErrConflict}, 409, "kb_name: is taken", map[string]any{"field": "kb_name", "reason": "is taken"}},
 		{&tenancy.FieldError{Field: "kb", Message: "m", Err: tenancy.ErrBadID}, 400, "kb: m", map[string]any{"field": "kb", "reason": "m"}},
 		{tooLarge("file", 5), 413, "file: is larger than 5 bytes", map[string]any{"field": "file", "reason": "is larger than 5 bytes"}},
-		{&tenancy.QuotaError{Quota: "max_kb_per_tenant", Limit: 50}, 429, "max_kb_per_tenant is 50", map[string]any{"quota": "max_kb_per_tenant", "limit": int64(50)}},
+		{&tenancy.QuotaError{Quota: "max_kb_per_tenant", Limit: 50, Used: 50}, 429, "max_kb_per_tenant is 50", map[string]any{"quota": "max_kb_per_tenant", "limit": int64(50), "used": int64(50)}},
 		{&engine.FieldError{Field: "file", Message: "only txt, md and json are read", Err: engine.ErrUnsupportedType}, 400, "only txt, md and json are read", map[string]any{"field": "file", "reason": "only txt, md and json are read"}},
 		{&engine.PinnedError{Made: "ollama/a", MadeDim: 3, Now: "ollama/b"}, 409, "made with ollama/a (3 dimensions), the server now has ollama/b", nil},
 		{fmt.Errorf("wrapped: %w", context.DeadlineExceeded), 504, "too long", nil},

@@ -29,6 +29,9 @@ func (s *Server) importGraph(w http.ResponseWriter, r *http.Request, kb *engine.
 	if err := s.decode(r, &in); err != nil {
 		return err
 	}
+	if err := admitDocuments(r, 1); err != nil {
+		return err
+	}
 	a, err := kb.ImportGraph(r.Context(), in)
 	if err != nil {
 		return err
@@ -49,6 +52,9 @@ func (s *Server) importRows(w http.ResponseWriter, r *http.Request, kb *engine.K
 		return err
 	}
 	q := r.URL.Query()
+	if err := admitDocuments(r, 1); err != nil {
+		return err
+	}
 	a, err := kb.ImportRows(r.Context(), engine.GraphFile{Format: f, Data: data, ID: q.Get("id"), FileSource: q.Get("file_source")})
 	if err != nil {
 		return err

@@ -33,6 +33,9 @@ type legacyAccepted struct {
 // received adds documents. One that is there already, with the same content, is what
 // LightRAG calls duplicated.
 func (s *Server) received(w http.ResponseWriter, r *http.Request, kb *engine.KB, docs []engine.DocumentInput, track string) error {
+	if err := admitDocuments(r, len(docs)); err != nil {
+		return err
+	}
 	a, err := kb.Add(r.Context(), docs, track)
 	if err != nil {
 		return err

@@ -42,6 +42,9 @@ func retryAfter(err error, a answer) int64 {
 	if e, ok := errors.AsType[*tenancy.QuotaError](err); ok && !e.Until.IsZero() {
 		return max(1, int64((time.Until(e.Until)+time.Second-1)/time.Second))
 	}
+	if e, ok := errors.AsType[*tenancy.LockedError](err); ok {
+		return max(1, int64((e.Wait+time.Second-1)/time.Second))
+	}
 	return int64(a.retry)
 }
 
@@ -64,13 +67,32 @@ func limited(h http.Header, sp *tenancy.Space, p tenancy.Permission) (end func()
 	return end, nil
 }
 
-// admitDocuments counts the documents of a call in the tenant's windows, before
-// anything of them is done.
-func (s *Server) admitDocuments(w http.ResponseWriter, r *http.Request, n int) error {
-	rate, err := exchangeOf(r.Context()).documents(int64(n))
-	if err != nil {
+// documentsOf returns what counts documents of a call through sp in the tenant's windows.
+func documentsOf(h http.Header, sp *tenancy.Space) func(n int64) error {
+	return func(n int64) error {
+		rate, err := sp.Admit(tenancy.RateDocuments, n)
+		if err == nil {
+			setRate(h, rate)
+		}
 		return err
 	}
-	setRate(w.Header(), rate)
+}
+
+// admitDocuments counts the documents of a call before anything of them is done.
+func admitDocuments(r *http.Request, n int) error { return exchangeOf(r.Context()).documents(int64(n)) }
+
+// mayTry refuses an address that has shown too many bad credentials of late, whatever
+// it shows now: a program that tries its bad key for ever costs no more than this.
+func (s *Server) mayTry(x *exchange) error {
+	if r := s.tries.Look(x.client.String()); r.RetryAfter > 0 {
+		return &tenancy.RateError{What: "bad credentials a minute of this address", Asked: 1, Rate: r}
+	}
 	return nil
+}
+
+// noteTry counts a credential that was refused.
+func (s *Server) noteTry(x *exchange, err error) {
+	if errors.Is(err, tenancy.ErrUnauthenticated) {
+		s.tries.Add(x.client.String(), 1)
+	}
 }

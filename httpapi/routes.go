@@ -131,6 +131,7 @@ func (s *Server) ownRoutes() []route {
 		s.managed(get, pathPeople, host, s.listMembers, "cursor", "limit"),
 		s.managed(put, pathPeople+"/:user", host, s.updateMember),
 		s.managed(del, pathPeople+"/:user", host, s.removeMember),
+		s.managed(get, pathTenant+"/usage", owner, s.usage),
 
 		s.managed(post, pathKeys, owner, s.createKey),
 		s.managed(get, pathKeys, owner, s.listKeys, "cursor", "limit"),

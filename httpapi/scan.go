@@ -74,6 +74,9 @@ func (s *Server) scan(r *http.Request, kb *engine.KB, in scanInput) (*scanned, e
 		out.Accepted = &engine.Accepted{Status: "success", Message: "No new file to read.", Documents: []engine.AcceptedDocument{}}
 		return out, nil
 	}
+	if err := admitDocuments(r, len(sc.docs)); err != nil {
+		return out, err
+	}
 	out.Accepted, err = kb.Add(r.Context(), sc.docs, "scan")
 	return out, err
 }

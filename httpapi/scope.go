@@ -168,6 +168,12 @@ func (s *Server) scoped(method, pattern string, p tenancy.Permission, params []s
 		if err != nil {
 			return err
 		}
+		end, err := limited(w.Header(), space, p)
+		if err != nil {
+			return err
+		}
+		defer end()
+		x.documents = documentsOf(w.Header(), space)
 		if err := checkParams(r, params); err != nil {
 			return err
 		}
@@ -232,12 +238,16 @@ func (s *Server) authenticate(r *http.Request, x *exchange) (tenancy.Principal, 
 		return tenancy.Principal{}, err
 	}
 	c.Addr = x.client
+	if err := s.mayTry(x); err != nil {
+		return tenancy.Principal{}, err
+	}
 	who, err := s.o.Store.Authenticate(r.Context(), c)
 	if err != nil {
+		s.noteTry(x, err)
 		return tenancy.Principal{}, err
 	}
 	x.who, x.principal = who, who.Name()
-	return who, nil
+	return who, s.o.Store.CountCall(who)
 }
 
 func hasCredential(h http.Header) bool {

@@ -71,6 +71,7 @@ type Options struct {
 	MaxHeldBytes    int64         // 256 MiB, or two calls if that is more, of request bodies in memory at once
 	MaxParts        int           // 100 parts of one upload
 	MaxInFlight     int           // 256 requests at once; probes do not count
+	MaxFailedAuth   int64         // bad credentials a minute of one address, after which more are 429; 0: no limit
 	MaxConns        int           // 1024 connections
 	MaxConnsEach    int           // 256 connections of one address that is neither loopback nor a proxy
 	MaxScanFiles    int           // 1000 files taken in by one scan
@@ -140,7 +141,8 @@ type Server struct {
 	gate        gate
 	held        budget
 	metrics     *metrics
-	bodies      sync.Map // *steadyBody -> nil: those of the requests that are running
+	tries       *tenancy.Limiter // bad credentials, by address
+	bodies      sync.Map         // *steadyBody -> nil: those of the requests that are running
 }
 
 // New returns a Server that is ready to answer. It panics when a route of the
@@ -169,6 +171,7 @@ func New(o Options) (*Server, error) {
 func newServer(o Options) *Server {
 	s := &Server{o: o, hosts: make(map[string]struct{}), pages: crossOrigin(o.Origins), gate: newGate(o.MaxInFlight), held: budget{max: o.MaxHeldBytes}}
 	s.metrics = newMetrics(s)
+	s.tries = tenancy.NewLimiter(o.MaxFailedAuth, time.Minute, time.Now)
 	for _, h := range o.AllowedHosts {
 		s.hosts[hostOnly(h)] = struct{}{}
 	}
@@ -259,7 +262,8 @@ type exchange struct {
 	tenant    string
 	kb        string
 	err       error
-	held      int64 // bytes of the server's budget
+	documents func(n int64) error // counts documents of this call, on routes of a knowledge base
+	held      int64               // bytes of the server's budget
 }
 
 // hold takes n bytes of the server's budget for request bodies until the

@@ -119,7 +119,7 @@ func (t *Tx) CountDocuments(n int64) error {
 	t.counted.Documents += n
 	most := t.quota().MaxDocuments
 	if have := t.ofTenant.Documents + t.counted.Documents; n > 0 && most > 0 && have > most {
-		return &QuotaError{Quota: "max_documents", Limit: most, Used: have - n}
+		return &QuotaError{Quota: "max_documents", Limit: most, Used: t.ofTenant.Documents}
 	}
 	return nil
 }

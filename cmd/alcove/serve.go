@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"runtime/debug"
 	"runtime/metrics"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -138,6 +140,7 @@ func (v *values) server(log *slog.Logger) serverConfig {
 		AllowedHosts:   v.list("ALLOWED_HOSTS"),
 		TrustedProxies: v.networks("TRUSTED_PROXIES"),
 		MaxInFlight:    int(v.number("MAX_IN_FLIGHT", 1, 1_000_000)),
+		MaxFailedAuth:  v.number("RATE_LIMIT_BAD_CREDENTIALS_PER_MINUTE", 0, 1_000_000_000),
 		MaxUploadBytes: v.number("MAX_UPLOAD_BYTES", 1, 1<<30),
 		MaxConnsEach:   int(v.number("MAX_CONNECTIONS_PER_ADDRESS", 1, 1_000_000)),
 		Origins:        v.list("CORS_ORIGINS"),
@@ -232,11 +235,45 @@ func (v *values) store(log *slog.Logger) tenancy.Options {
 		TokenKeys:       v.tokenKeys(),
 		TokenTTL:        time.Duration(v.number("TOKEN_EXPIRE_HOURS", 1, 24*366)) * time.Hour,
 		MaxKBsPerTenant: int(v.number("MAX_KB_PER_TENANT", 1, 100_000)),
+		MaxDocuments:    v.number("MAX_DOCUMENTS", 1, 1<<40),
+		MaxStorageGB:    v.decimal("MAX_STORAGE_GB", 1e-6, 1e9),
+		RateLimits:      v.rateLimits(),
 
 		AuditOff:           !v.on("ENABLE_AUDIT_LOGGING"),
 		AuditRetentionDays: int(v.number("AUDIT_LOG_RETENTION_DAYS", 0, 36_500)),
 		CheckpointFile:     v.str("AUDIT_CHECKPOINT_FILE"),
 	}
+}
+
+// rateLimits are those of the profile with the numbers that are set in their place.
+func (v *values) rateLimits() tenancy.RateLimits {
+	profile := v.oneOf("RATE_LIMIT_PROFILE", slices.Sorted(maps.Keys(tenancy.RateLimitProfiles))...)
+	r := tenancy.RateLimitProfiles[profile]
+	queries := &r.KeyQueriesPerMinute
+	if r.TenantQueriesPerMinute > 0 {
+		queries = &r.TenantQueriesPerMinute
+	} else if isLoopback(v.str("LISTEN")) {
+		r.KeyQueriesPerMinute = 0 // whoever can reach it is on the machine
+	}
+	for name, to := range map[string]*int64{
+		"RATE_LIMIT_QUERIES_PER_MINUTE": queries, "RATE_LIMIT_DOCUMENTS_PER_HOUR": &r.DocumentsPerHour,
+		"RATE_LIMIT_API_CALLS_PER_MONTH": &r.APICallsPerMonth,
+	} {
+		if v.str(name) != "" {
+			*to = v.number(name, 0, 1_000_000_000)
+		}
+	}
+	return r
+}
+
+// isLoopback reports whether an address to listen on can be reached from this machine alone.
+func isLoopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // checkSecret says of a TOKEN_SECRET that is set whether it can be used.
