@@ -41,6 +41,9 @@ func (e *Engine) settings(ctx context.Context, s *tenancy.Space) (*settings, err
 		known(&c.EmbeddingModel, e.o.Models.Embedders, e.o.Settings.EmbeddingModel)
 		known(&c.RerankModel, e.o.Models.Rerankers, e.o.Settings.RerankModel)
 	}
+	if e.memory == nil { // nothing to remember in
+		out.tenant.EnableLLMCache, out.kb.EnableLLMCache = nil, nil
+	}
 	out.Config = out.kb.Over(out.tenant.Over(e.o.Settings))
 	if m, ok := chosen(e.o.Models.Chatters, out.LLMModel); ok {
 		out.chat = m

@@ -300,11 +300,10 @@ func (c *cleaner) sweep(ctx context.Context, kb uint64) error {
 // and then looks from the start whether there is none left. It begins at the first
 // key again after a kill: what is gone is passed over once.
 func (c *cleaner) empty(ctx context.Context, ns keyspace.Namespace) error {
-	p := pace{batch: sweepFirst}
 	var after []byte
 	for {
 		start := time.Now()
-		last, n, err := c.store.db.Sweep(ctx, ns, after, p.batch)
+		last, n, err := c.store.db.Sweep(ctx, ns, after, sweepBatch)
 		if err != nil || n == 0 && after == nil {
 			return err
 		}
@@ -315,37 +314,25 @@ func (c *cleaner) empty(ctx context.Context, ns keyspace.Namespace) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(p.next(time.Since(start))):
+		case <-time.After(restAfter(time.Since(start))):
 		}
 	}
 }
 
 // The pace of the cleaner. A batch waits in the same queue as everybody's commits, so
-// how long one takes says how busy the disk and the committer are. At rest 10,000
-// records go in a second: what others feel is less the batches than the memtables they
-// fill, so the same work in a third of the time costs a neighbour's slowest writes more.
+// how long one took says how busy the disk and the committer are: the cleaner rests nine
+// times as long, and so takes a tenth of them. Between the bounds go 10,000 records a
+// second at rest and a thousand on a machine that is busy with others. Faster would cost
+// neighbours more: what they feel is less the batches than the memtables these fill.
 const (
-	sweepFirst = 100                   // records of the first batch
-	sweepLeast = 50                    // a batch costs a sync however small it is
-	sweepMost  = 400                   // under a millisecond of the committer, which others wait for
-	sweepAim   = 4 * time.Millisecond  // what a batch may take
-	sweepRest  = 9                     // times as long as a batch took the cleaner rests: a tenth of the disk at the most
-	sweepPause = 40 * time.Millisecond // and so long at the least
-	sweepLimit = time.Second           // and so long at the most
+	sweepBatch = 400 // under a millisecond of the committer, which others wait for
+	sweepRest  = 9
+	leastRest  = 40 * time.Millisecond
+	mostRest   = 300 * time.Millisecond
 )
 
-// pace is how much the cleaner takes next.
-type pace struct{ batch int }
-
-// next says how long to rest after a batch that took so long, and makes the next one
-// larger when there is room and half as large when there is none.
-func (p *pace) next(took time.Duration) (rest time.Duration) {
-	if took > 2*sweepAim {
-		p.batch = max(sweepLeast, p.batch/2)
-	} else if took < sweepAim {
-		p.batch = min(sweepMost, p.batch+p.batch/4)
-	}
-	return min(sweepLimit, max(sweepPause, sweepRest*took))
+func restAfter(took time.Duration) time.Duration {
+	return min(mostRest, max(leastRest, sweepRest*took))
 }
 
 // Unswept returns how many deleted knowledge bases still have records on the disk: at

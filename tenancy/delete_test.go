@@ -264,27 +264,18 @@ func TestDeleteKB_RightsEndWithIt(t *testing.T) {
 	}
 }
 
-// The cleaner takes less and rests longer when its batches take long, and never runs
-// faster than it may at rest.
-func TestPace(t *testing.T) {
-	p := pace{batch: sweepFirst}
-	for range 20 {
-		require.Equal(t, sweepPause, p.next(time.Millisecond))
-	}
-	require.Equal(t, sweepMost, p.batch)
-	perSecond := float64(sweepMost) / (sweepPause + time.Millisecond).Seconds()
-	require.LessOrEqual(t, perSecond, 10_000.0)
+// The cleaner rests longer when its batches take long, and is neither faster than it may
+// be at rest nor slower than it must be on a busy machine.
+func TestRestAfter(t *testing.T) {
+	perSecond := func(took time.Duration) float64 { return sweepBatch / (took + restAfter(took)).Seconds() }
+	require.LessOrEqual(t, perSecond(0), 10_000.0)
+	require.Greater(t, perSecond(time.Millisecond), 9_000.0)
+	require.Greater(t, perSecond(100*time.Millisecond), 900.0)
 	for took, want := range map[time.Duration]time.Duration{
-		sweepAim: sweepPause, 10 * time.Millisecond: 90 * time.Millisecond, time.Minute: sweepLimit,
+		0: leastRest, time.Millisecond: leastRest, 10 * time.Millisecond: 90 * time.Millisecond, time.Minute: mostRest,
 	} {
-		require.Equal(t, want, p.next(took), took)
+		require.Equal(t, want, restAfter(took), took)
 	}
-	for range 20 {
-		p.next(20 * time.Millisecond)
-	}
-	require.Equal(t, sweepLeast, p.batch, "a busy disk gets the smallest batches, but it gets them")
-	p.next(sweepAim + 1)
-	require.Equal(t, sweepLeast, p.batch, "what is neither fast nor slow changes nothing")
 }
 
 // A knowledge base with more records than many batches is swept whole after a kill in
