@@ -16,7 +16,8 @@
 // a version out of sight in one commit. The records are in records.go: documents,
 // chunks, vectors and contributions are ground state, everything else is derived.
 // A model's answer that was paid for is kept in answers.go. Model calls wait in
-// places.go, where a question goes before a document; embedding.go takes texts
+// places.go, where a question goes before a document; settings.go puts what a knowledge
+// base sets over what its tenant and the server do; embedding.go takes texts
 // through the Embedder, remote.go is what the adapters of servers share. A model
 // extracts by extract.go, under the prompts of prompts.go and the settings of the
 // knowledge base; what it wrote is read by reply*.go. A chunk that it cannot read

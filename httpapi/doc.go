@@ -9,6 +9,7 @@
 //	  scope.go             credential -> Principal -> Enter -> *engine.Reader or *engine.KB
 //	  decode.go, upload.go the body, strictly; bounded in bytes, depth, parts and time
 //	  one file per noun    documents.go, query.go, graph.go, tenants.go, keys.go, auth.go, health.go
+//	  legacy*.go           LightRAG's own routes, where they are not ours in another place
 //	  encode.go, stream.go the answer, whole or as events
 //	  openapi.go           what /openapi.json says of all that; operations.go has a line for each route
 //	  errors.go            the one table from an error to a status, a code and a message

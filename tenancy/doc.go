@@ -18,7 +18,8 @@
 // for in memory. Each change and its audit record (trail.go, package audit) are one
 // transaction; what changes nothing is recorded by clerk.go, notary.go signs the log and
 // retain.go cuts it. A knowledge base dies in a fixed order, in delete.go; check.go verifies
-// that everything adds up. Secrets are made and judged in secret.go.
+// that everything adds up. What tenants and knowledge bases may set is in config.go, what
+// they cost in overhead.go. Secrets are made and judged in secret.go.
 //
 // What belongs here and is not here yet: accounts and members (a credential beside
 // tokens and keys: auth.go), several verify keys named by kid (verifyToken), quotas
