@@ -145,3 +145,10 @@ func ReembedStep(e *Engine, s *tenancy.Space) (over bool, err error) {
 	}
 	return false, ErrDamaged
 }
+
+// HoldCommunities keeps every knowledge base from making communities until the
+// function that it returns is called.
+func HoldCommunities(e *Engine) (release func()) {
+	e.pool.counting <- struct{}{}
+	return func() { <-e.pool.counting }
+}

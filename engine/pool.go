@@ -20,6 +20,8 @@ type pool struct {
 	ctx    context.Context // ends loading and catching up at close
 	cancel context.CancelFunc
 	work   sync.WaitGroup
+	// counting holds who makes communities: one base at a time.
+	counting chan struct{}
 
 	mu     sync.Mutex
 	open   map[tenancy.SpaceID]*openKB
@@ -58,11 +60,13 @@ type openKB struct {
 	catching sync.Mutex  // one goroutine brings res up to date at a time
 	nudged   atomic.Bool // a background catch-up is on its way
 	profiler profiler
+
+	communities communities // of the graph, when they were asked for
 }
 
 func newPool(e *Engine) *pool {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &pool{eng: e, ctx: ctx, cancel: cancel, open: map[tenancy.SpaceID]*openKB{}, lru: list.New()}
+	return &pool{eng: e, ctx: ctx, cancel: cancel, open: map[tenancy.SpaceID]*openKB{}, lru: list.New(), counting: make(chan struct{}, 1)}
 }
 
 func (p *pool) close() {
@@ -94,6 +98,7 @@ func (p *pool) drop(kb *openKB) {
 		return
 	}
 	kb.gone = true
+	kb.communities.stop()
 	delete(p.open, kb.id)
 	p.lru.Remove(kb.elem)
 	p.bytes -= kb.bytes
@@ -165,7 +170,7 @@ func (p *pool) account(kb *openKB) {
 	if kb.gone || kb.res == nil {
 		return
 	}
-	n := kb.res.bytes()
+	n := kb.res.bytes() + kb.communities.bytes()
 	p.bytes += n - kb.bytes
 	kb.bytes = n
 }

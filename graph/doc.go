@@ -3,10 +3,16 @@
 // again. It knows no tenants, no store and nothing of what an entity means.
 //
 // Graph is a compact adjacency of names and weighted, directed relations. The
-// hot path calls it directly: Neighbours, KHop, ShortestPath, Popular, Search.
-// QuadStore shows the same graph to Cayley, whose path queries (Path) and
-// N-Quads (WriteNQuads) run over it. Cayley's own memory store is not used: it
-// takes twelve times the memory, and a read beside a write ends the process.
+// hot path calls it directly; a View asks the same of all of it or of a part:
+// KHop, ShortestPath, Popular, Search, Rank (PageRank from some entities, by
+// push) and Network, whose Communities need no lock.
+//
+// QuadStore shows the same graph to Cayley, whose paths View.Path runs over it.
+// Cayley's own memory store is not used: it takes ten times the memory, and a
+// read beside a write ends the process.
+//
+// Rows are how a graph is exchanged: NewRowWriter and ReadRows know N-Quads,
+// JSON-LD, GraphML and CSV.
 //
 // Passages links passages to the names they mention.
 package graph

@@ -144,12 +144,23 @@ func BenchmarkGraph_Path(b *testing.B) {
 	}
 }
 
-func BenchmarkGraph_Export(b *testing.B) {
-	g := load(pairs(100_000))
-	for b.Loop() {
-		if _, err := g.WriteNQuads(context.Background(), io.Discard); err != nil {
-			b.Fatal(err)
-		}
+func BenchmarkRows_Write(b *testing.B) {
+	list := pairs(100_000)
+	for _, f := range Formats {
+		b.Run(string(f), func(b *testing.B) {
+			for b.Loop() {
+				w := NewRowWriter(f, io.Discard)
+				for _, p := range list {
+					if err := w.Relation(RelationRow{Source: p[0], Target: p[1], Weight: 1, Keywords: "related"}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := w.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(list))/b.Elapsed().Seconds()*float64(b.N), "relations/s")
+		})
 	}
 }
 

@@ -1,13 +1,13 @@
 package graph
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +17,6 @@ import (
 	"github.com/cayleygraph/cayley/graph/memstore"
 	"github.com/cayleygraph/cayley/graph/path"
 	"github.com/cayleygraph/quad"
-	"github.com/cayleygraph/quad/nquads"
 	"github.com/stretchr/testify/require"
 )
 
@@ -208,8 +207,7 @@ func TestQuadStore_ReadersBesideAWriter(t *testing.T) {
 				_, _ = g.Path(context.Background(), PathQuery{Start: []string{v}, Steps: []Step{{Follow: Both}, {Follow: Out}}, Limit: 10})
 				if i%30 == 0 {
 					_ = path.StartPath(s).Out().Unique().Iterate(context.Background()).EachValue(s, func(quad.Value) {})
-					_, _ = g.WriteNQuads(context.Background(), io.Discard)
-				}
+					}
 			}
 		})
 	}
@@ -225,46 +223,6 @@ func TestQuadStore_ReadersBesideAWriter(t *testing.T) {
 		}
 	}
 	wg.Wait()
-}
-
-// What is exported is read back as the same graph, and does not depend on how
-// the graph came to be.
-func TestWriteNQuads(t *testing.T) {
-	r := rand.New(rand.NewPCG(10, 10))
-	g := New()
-	names := []string{"", "a\nb", `q"uo\te`, "<a>", "_:x", "Ångström", "tab\t.", "日本"}
-	for range 40 {
-		q := quad.Quad{
-			Subject:   quad.String(names[r.IntN(len(names))]),
-			Predicate: quad.IRI([]string{Related, "p1"}[r.IntN(2)]),
-			Object:    quad.String(names[r.IntN(len(names))]),
-		}
-		require.NoError(t, g.QuadStore().ApplyDeltas([]cayley.Delta{{Quad: q, Action: cayley.Add}}, cayley.IgnoreOpts{IgnoreDup: true}))
-	}
-	var first, second bytes.Buffer
-	n, err := g.WriteNQuads(context.Background(), &first)
-	require.NoError(t, err)
-	_, relations := g.Len()
-	require.Equal(t, relations, n)
-	quads, err := quad.ReadAll(nquads.NewReader(bytes.NewReader(first.Bytes()), false))
-	require.NoError(t, err)
-	h := New()
-	slices.Reverse(quads)
-	w, err := h.QuadStore().NewQuadWriter()
-	require.NoError(t, err)
-	for _, q := range quads {
-		//lint:ignore SA1019 one by one is what the interface has to do
-		require.NoError(t, w.WriteQuad(q))
-	}
-	require.NoError(t, w.Close())
-	_, err = h.WriteNQuads(context.Background(), &second)
-	require.NoError(t, err)
-	require.Equal(t, first.String(), second.String())
-
-	_, err = g.WriteNQuads(&endsAfter{Context: context.Background()}, io.Discard)
-	require.ErrorIs(t, err, context.Canceled)
-	_, err = g.WriteNQuads(context.Background(), refuses{})
-	require.ErrorIs(t, err, io.ErrShortWrite)
 }
 
 type refuses struct{}
@@ -285,4 +243,92 @@ func TestCayleyBringsLittle(t *testing.T) {
 		ok := m == "alcove" || m == "github.com/cayleygraph/cayley" || m == "github.com/cayleygraph/quad" || strings.HasPrefix(m, "golang.org/x/")
 		require.True(t, ok, "package graph links %s", m)
 	}
+}
+
+// On one random history the adjacency, Cayley's memory store and plain maps give
+// the same neighbours, degrees, distances and paths, while readers ask the
+// adjacency everything it can be asked, its part for Cayley included. (Cayley's own
+// store is asked by the writer alone: a read beside a write ends the process.)
+func TestGraph_ThreeStoresOneHistory(t *testing.T) {
+	for seed := range uint64(2) {
+		r := rand.New(rand.NewPCG(seed, 61))
+		g, m := New(), newModel()
+		mine, ref := g.QuadStore(), memstore.New()
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		for reader := range uint64(2) {
+			wg.Go(func() {
+				r := rand.New(rand.NewPCG(reader, 62))
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					name := fmt.Sprint("n", r.IntN(30))
+					id, _ := g.Entity(name)
+					runtime.Gosched()
+					g.Neighbours(id, func(n, _ uint32, _ bool, _ float32) bool { g.Degree(n); return true })
+					g.KHop([]uint32{id}, 2, 20, 20)
+					g.ShortestPath(id, uint32(r.IntN(30)), 4, 100)
+					_, _ = g.Path(context.Background(), PathQuery{Start: []string{name}, Steps: []Step{{Follow: Both, Hops: 2}}, Limit: 10})
+					_, _ = g.Within(nil).Rank(context.Background(), RankQuery{Seeds: []uint32{id}, Bound: 1e-3, Limit: 5})
+					_, _ = g.Within(nil).Network().Communities(context.Background(), 1)
+					_ = path.StartPath(mine, quad.String(name)).Both().Unique().Iterate(context.Background()).EachValue(mine, func(quad.Value) {})
+				}
+			})
+		}
+		ignore := cayley.IgnoreOpts{IgnoreDup: true, IgnoreMissing: true}
+		for step := range 300 {
+			a, b := fmt.Sprint("n", r.IntN(30)), fmt.Sprint("n", r.IntN(30))
+			d := cayley.Delta{Quad: quad.Quad{Subject: quad.String(a), Predicate: quad.IRI(Related), Object: quad.String(b)}, Action: cayley.Add}
+			if r.IntN(3) == 0 {
+				d.Action = cayley.Delete
+				delete(m.edges, [2]string{a, b})
+				if rel, ok := g.findNamedLocked(a, b); ok {
+					g.Unrelate(rel)
+				}
+			} else {
+				m.relate(a, b, 1)
+				g.Relate(a, b, 1)
+			}
+			require.NoError(t, ref.ApplyDeltas([]cayley.Delta{d}, ignore))
+			if step%100 != 99 {
+				continue
+			}
+			m.check(t, g)
+			for name := range m.nodes {
+				v := quad.String(name)
+				near := run(t, mine, path.StartPath(mine, v).Both().Unique())
+				if m.degree(name) > 0 { // memstore forgets who has no relation
+					require.Equal(t, run(t, ref, path.StartPath(ref, v).Both().Unique()), near)
+				}
+				require.Len(t, near, len(m.neighbours(name)))
+				w := g.KHop([]uint32{must(g.Entity(name))}, 2, 1000, 1000)
+				within := map[string]bool{name: true}
+				for _, p := range []*path.Path{path.StartPath(ref, v).Both().Unique(), path.StartPath(ref, v).Both().Both().Unique()} {
+					if m.degree(name) > 0 {
+						for _, n := range run(t, ref, p) {
+							within[strings.Trim(n, `"`)] = true
+						}
+					}
+				}
+				got := map[string]bool{}
+				for i, id := range w.Nodes {
+					got[g.Name(id)] = true
+					require.Equal(t, m.distances(name)[g.Name(id)], w.Depths[i])
+				}
+				require.Equal(t, within, got)
+			}
+		}
+		close(stop)
+		wg.Wait()
+	}
+}
+
+// findNamedLocked is findNamed of the usual predicate, for a test that holds no lock.
+func (g *Graph) findNamedLocked(src, tgt string) (uint32, bool) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.findNamed(src, Related, tgt)
 }

@@ -481,6 +481,8 @@ GET {kb}/graph/entity: kb:access
 GET {kb}/graph/path: kb:access
 POST {kb}/graph/query: kb:access
 GET {kb}/graph/related: kb:access
+POST {kb}/graph/communities: kb:access
+GET {kb}/graph/communities: kb:access
 GET {kb}/graph/duplicates: kb:access
 POST {kb}/graph/entity: document:update
 PUT {kb}/graph/entity: document:update

@@ -128,3 +128,28 @@ func (s *Server) graphRelated(w http.ResponseWriter, r *http.Request, kb *engine
 	}
 	return bare(w, related)
 }
+
+// makeCommunities is a POST because it costs work; it changes no record.
+func (s *Server) makeCommunities(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	c, err := kb.MakeCommunities(r.Context())
+	if err != nil {
+		return err
+	}
+	return bare(w, c)
+}
+
+func (s *Server) communities(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	limit, err := intParam(r, "limit")
+	if err != nil {
+		return err
+	}
+	members, err := intParam(r, "members")
+	if err != nil {
+		return err
+	}
+	c, err := kb.Communities(r.Context(), engine.CommunitiesRequest{Limit: limit, Members: members})
+	if err != nil {
+		return err
+	}
+	return bare(w, c)
+}

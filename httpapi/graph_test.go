@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -116,6 +117,19 @@ func TestGraph_QueryAndRelated(t *testing.T) {
 		require.Equal(t, field, refused(t, h.as(h.admin, post, at+"/query", body), 400, "INVALID_REQUEST").Details["field"], body)
 	}
 	refused(t, h.as(h.admin, get, at+"/related?name=Nobody", ""), 404, "NOT_FOUND")
+
+	require.Equal(t, "none", h.ok(200, get, at+"/communities", "")["status"])
+	for h.ok(200, post, at+"/communities", "")["status"] != "ready" {
+		runtime.Gosched()
+	}
+	c := h.ok(200, get, at+"/communities?limit=1&members=1", "")
+	require.Equal(t, true, c["is_truncated"])
+	require.Equal(t, 2.0, c["count"])
+	require.Equal(t, map[string]any{"size": 2.0, "relations": 1.0, "members": []any{map[string]any{"label": "Ada", "degree": 1.0}}}, c["communities"].([]any)[0])
+	for _, param := range []string{"limit=1001", "members=101"} {
+		field, _, _ := strings.Cut(param, "=")
+		require.Equal(t, field, refused(t, h.as(h.admin, get, at+"/communities?"+param, ""), 400, "INVALID_REQUEST").Details["field"])
+	}
 	require.Equal(t, "name", refused(t, h.as(h.admin, get, at+"/related", ""), 400, "INVALID_REQUEST").Details["field"])
 	require.Equal(t, "limit", refused(t, h.as(h.admin, get, at+"/related?name=Ada&limit=1001", ""), 400, "INVALID_REQUEST").Details["field"])
 }

@@ -119,6 +119,8 @@ var operations = map[string]operation{
 	"GET " + pathGraph + "/path":           tells("Find a path between two names", nil, engine.GraphPath{}),
 	"POST " + pathGraph + "/query":         tells("Walk the graph by a path query", engine.GraphQuery{}, engine.GraphFound{}),
 	"GET " + pathGraph + "/related":        tells("Rank the entities related to a name", nil, engine.Related{}),
+	"POST " + pathGraph + "/communities":   tells("Begin to make the communities of the graph", nil, engine.Communities{}),
+	"GET " + pathGraph + "/communities":    tells("List the communities of the graph", nil, engine.Communities{}),
 	"GET " + pathGraph + "/duplicates":     tells("List entities that may be one", nil, engine.Duplicates{}),
 
 	"POST " + pathGraph + "/entity":     tells("Make an entity", entityInput{}, done{}).with(func(o *operation) { o.status = http.StatusCreated }),
@@ -163,6 +165,7 @@ var queryParams = map[string]paramDoc{
 	pathTenant + "/audit?to":   {"string", "moment or day before which it ends, RFC 3339"},
 
 	"format":      {"string", "nquads, jsonld, graphml or csv; an import without one is custom_kg"},
+	"members":     {"integer", "members of each community at most"},
 	"sources":     {"boolean", "also write where each thing was said; true without it"},
 	"id":          {"string", "id of the document"},
 	"file_source": {"string", "where the document is from"},

@@ -177,6 +177,8 @@ func (s *Server) ownRoutes() []route {
 		s.reads(get, pathGraph+"/path", tenancy.PermKBAccess, s.graphPath, "from", "to", "filter"),
 		s.reads(post, pathGraph+"/query", tenancy.PermKBAccess, s.graphQuery),
 		s.reads(get, pathGraph+"/related", tenancy.PermKBAccess, s.graphRelated, "name", "limit", "filter"),
+		s.reads(post, pathGraph+"/communities", tenancy.PermKBAccess, s.makeCommunities),
+		s.reads(get, pathGraph+"/communities", tenancy.PermKBAccess, s.communities, "limit", "members"),
 		s.reads(get, pathGraph+"/duplicates", tenancy.PermKBAccess, s.duplicates, "limit"),
 
 		s.writes(post, pathGraph+"/entity", tenancy.PermDocumentUpdate, s.createEntity),
