@@ -6,9 +6,10 @@
 //
 //	ServeHTTP (server.go)  request id, headers, limits, panics, one log line
 //	  guard.go             paths in a second spelling are refused before routing
+//	  address.go           whose request it is, behind which proxies
 //	  scope.go             credential -> Principal -> Enter -> *engine.Reader or *engine.KB
 //	  decode.go, upload.go the body, strictly; bounded in bytes, depth, parts and time
-//	  one file per noun    documents.go, query.go, graph.go, tenants.go, keys.go, auth.go, health.go
+//	  one file per noun    documents.go, query.go, graph.go, tenants.go, keys.go, users.go, members.go, auth.go, health.go
 //	  legacy*.go           LightRAG's own routes, where they are not ours in another place
 //	  encode.go, stream.go the answer, whole or as events
 //	  openapi.go           what /openapi.json says of all that; operations.go has a line for each route

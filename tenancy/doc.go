@@ -1,8 +1,10 @@
 // Package tenancy says who may see what, and is the only door to a knowledge base's
 // records.
 //
-// A request's credential becomes a Principal (auth.go: tokens in token.go, API keys in
-// key.go). A Principal opens a Space of one knowledge base with one permission
+// A request's credential becomes a Principal (auth.go: tokens in token.go, signed with
+// what tokenkey.go reads; API keys in key.go). An account (user.go) that is a member of a
+// tenant (member.go) gets a token by its password (signin.go, with password.go's hashes
+// and lockout.go's patience). A Principal opens a Space of one knowledge base with one permission
 // (Store.Enter in enter.go), and inside Space.View and Space.Commit a Tx reads and
 // writes records under relative keys (space.go). Accepted work comes back in through
 // Store.Resume with the permission it was accepted with (job.go), work nobody asked for
@@ -21,7 +23,6 @@
 // that everything adds up. What tenants and knowledge bases may set is in config.go, what
 // they cost in overhead.go. Secrets are made and judged in secret.go.
 //
-// What belongs here and is not here yet: accounts and members (a credential beside
-// tokens and keys: auth.go), several verify keys named by kid (verifyToken), quotas
-// beyond the number of knowledge bases (Quota), rate limits.
+// What belongs here and is not here yet: quotas beyond the number of knowledge bases
+// (Quota), rate limits.
 package tenancy
