@@ -55,7 +55,10 @@ func storedChat(ctx context.Context, c Chatter, r ChatRequest) (ChatReply, error
 	var reply ChatReply
 	b, err := scope.eng.stored(ctx, scope.space, scope.v, sha256.Sum256(request), func() ([]byte, error) {
 		var err error
-		if reply, err = c.Chat(ctx, r, nil); err != nil || reply.Truncated {
+		if reply, err = c.Chat(ctx, r, nil); err == nil {
+			spend(ctx, reply.PromptTokens+reply.ReplyTokens)
+		}
+		if err != nil || reply.Truncated {
 			return nil, err
 		}
 		return json.Marshal(reply)

@@ -30,6 +30,7 @@ func (r *Reader) QueryStream(ctx context.Context, q Query, emit func(Event) erro
 // QueryData runs retrieval alone and returns what it found after ranking and
 // cutting; no answer is written.
 func (r *Reader) QueryData(ctx context.Context, q Query) (*Data, error) {
+	ctx = paidBy(ctx, r.space)
 	a, err := r.begin(ctx, q, nil)
 	if err != nil {
 		return nil, err
@@ -136,6 +137,7 @@ func (a *asking) count(stage string, prompt, reply int) {
 	if prompt == 0 && reply == 0 {
 		return // the server does not tell
 	}
+	a.r.space.SpendTokens(int64(prompt + reply))
 	if a.tokens == nil {
 		a.tokens = map[string]TokenCount{}
 	}
@@ -293,6 +295,7 @@ func (a *asking) vectors(ctx context.Context) (v searchVectors, _ error) {
 
 // ask runs a whole query; emit is nil when the answer is wanted in one piece.
 func (r *Reader) ask(ctx context.Context, q Query, emit func(Event) error) (*Answer, error) {
+	ctx = paidBy(ctx, r.space)
 	a, err := r.begin(ctx, q, emit)
 	if err != nil {
 		return nil, err

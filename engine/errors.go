@@ -51,6 +51,8 @@ var (
 
 	// errSuperseded ends a job whose document was deleted or replaced meanwhile.
 	errSuperseded = errors.New("superseded")
+	// errGaveWay ends the work on a document for now: another tenant has none of the workers.
+	errGaveWay = errors.New("gave way to another tenant")
 )
 
 // modelAway reports whether a model server cannot be had now: what needs it is

@@ -69,6 +69,7 @@ const (
 // QueryExplain runs retrieval as QueryData does and says of each item how it came
 // into the context or why it did not.
 func (r *Reader) QueryExplain(ctx context.Context, q Query) (*Explanation, error) {
+	ctx = paidBy(ctx, r.space)
 	a, err := r.begin(ctx, q, nil)
 	if err != nil {
 		return nil, err

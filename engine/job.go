@@ -393,6 +393,31 @@ func (q *queue) putOff(ref tenancy.JobRef, wait time.Duration) {
 	q.delayed[ref.Seq] = t
 }
 
+// shouldGiveWay reports whether a job should go back into its line between two groups
+// of its chunks: no worker is free, a tenant that has none waits, and the job's own has
+// another one, or there is but one worker. Long documents would else keep all workers for hours.
+func (q *queue) shouldGiveWay(ref tenancy.JobRef) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.running) < q.eng.o.Workers {
+		return false
+	}
+	busy := map[string]int{}
+	for _, r := range q.running {
+		busy[r.ref.Tenant()]++
+	}
+	if busy[ref.Tenant()] < 2 && q.eng.o.Workers > 1 {
+		return false
+	}
+	now := time.Now()
+	for _, l := range q.turns.ring {
+		if busy[l.tenant] == 0 && !l.notBefore.After(now) {
+			return true
+		}
+	}
+	return false
+}
+
 // park keeps a job until unpark.
 func (q *queue) park(s tenancy.SpaceID, ref tenancy.JobRef) {
 	q.mu.Lock()

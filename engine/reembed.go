@@ -103,6 +103,7 @@ type Reembedded struct {
 // the name of the base's own, one text is embedded to see whether the length of
 // its vectors is another; errors are then those of Embedder.Embed.
 func (k *KB) Reembed(ctx context.Context, dryRun bool) (*Reembedded, error) {
+	ctx = paidBy(ctx, k.space)
 	want, err := k.eng.wanted(ctx, k.space)
 	if err != nil {
 		return nil, err

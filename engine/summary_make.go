@@ -456,7 +456,9 @@ func (w *summarizer) ask(ctx context.Context, title string, parts []string) (str
 	var reply ChatReply
 	err := w.eng.model(ctx, forWork, func() (err error) {
 		defer recovered(&err, "summarizing")
-		reply, err = w.chat.Chat(ctx, r, nil)
+		if reply, err = w.chat.Chat(ctx, r, nil); err == nil {
+			spend(ctx, reply.PromptTokens+reply.ReplyTokens)
+		}
 		return err
 	})
 	if err != nil || reply.Truncated { // half a summary says less than what it is made of

@@ -40,6 +40,7 @@ func (e *Engine) workOn(ctx context.Context, ref tenancy.JobRef, r *running) err
 	if err != nil {
 		return e.workError(ref, err)
 	}
+	ctx = paidBy(ctx, space)
 	var j job
 	err = space.View(ctx, func(tx *tenancy.Tx) error {
 		b, err := tx.Job(ref)
@@ -77,6 +78,8 @@ func (e *Engine) workOn(ctx context.Context, ref tenancy.JobRef, r *running) err
 		return nil
 	case e.queue.ctx.Err() != nil:
 		return nil // closing: the job goes on at the next start
+	case errors.Is(err, errGaveWay):
+		return &putOff{} // what it made is stored
 	case errors.Is(err, errChanging):
 		e.park(ctx, space, ref)
 		return nil
@@ -281,6 +284,9 @@ func (in *ingest) all(ctx context.Context, todo []*chunkWork) error {
 		if len(todo) > 0 {
 			if err := in.commit(ctx, false); err != nil {
 				return err
+			}
+			if !in.mend && in.eng.queue.shouldGiveWay(in.ref) {
+				return errGaveWay
 			}
 		}
 	}

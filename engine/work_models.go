@@ -177,7 +177,7 @@ func ofDocument(ctx context.Context, err error) bool {
 	if ctx.Err() != nil || transient(err) {
 		return true
 	}
-	for _, x := range []error{errSuperseded, errAway, ErrModelMissing, ErrNoModel, ErrDamaged, tenancy.ErrDamaged, tenancy.ErrDenied, tenancy.ErrTooBig} {
+	for _, x := range []error{errSuperseded, errAway, ErrModelMissing, ErrNoModel, ErrDamaged, tenancy.ErrDamaged, tenancy.ErrDenied, tenancy.ErrTooBig, tenancy.ErrQuota} {
 		if errors.Is(err, x) {
 			return true
 		}
@@ -211,7 +211,7 @@ func (in *ingest) try(ctx context.Context, done *atomic.Int64, answers func(cont
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		for _, final := range []error{ErrModelMissing, ErrModelRefused, ErrPromptTooLong, ErrNoModel, errSuperseded, errPanicked} {
+		for _, final := range []error{ErrModelMissing, ErrModelRefused, ErrPromptTooLong, ErrNoModel, errSuperseded, errPanicked, tenancy.ErrQuota} {
 			if errors.Is(err, final) {
 				return err
 			}

@@ -1,0 +1,226 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"alcove/tenancy"
+)
+
+// urgency orders those who wait for a model.
+type urgency int
+
+const (
+	forQuery urgency = iota // somebody waits for the answer
+	forWork                 // work on documents and profiles
+	urgencies
+)
+
+const (
+	// queriesFirst is how many places in a row go to questions while work waits too:
+	// then one goes to work, so that no stream of questions stops every document.
+	queriesFirst = 7
+	// leastCharge is what a place costs at least, so that calls too quick for the clock
+	// take turns.
+	leastCharge = time.Millisecond
+)
+
+// places are how many model calls may run at once, for the whole server: those of
+// chat, embedding and rerank models alike. Who waits is served by urgency, and within
+// one fairly between tenants, by the time that their calls have held places
+// (start-time fair queueing, Goyal, Vin and Cheng 1996): whoever has had least is next,
+// so that long calls count as much more as they take and a thousand waiting calls no
+// more than one. Within a tenant first come is first served. A tenant that comes
+// anew stands where the one that was served last stands: it is not owed for the time
+// in which it wanted nothing. Safe for concurrent use; free is set once.
+type places struct {
+	mu       sync.Mutex
+	free     int // above 0 only while nobody waits
+	accounts map[string]*account
+	waiting  [urgencies]int
+	inARow   int           // places given to questions while work waited
+	floor    time.Duration // what the one served last had used
+	typical  time.Duration // a moving mean of how long a call holds its place
+	served   uint64
+}
+
+// account is a tenant that waits, runs, or has had more than its share of late.
+type account struct {
+	used    time.Duration
+	running int
+	last    uint64 // when it was served last, by places.served
+	waiting [urgencies][]chan struct{}
+}
+
+func (a *account) idle() bool {
+	return a.running == 0 && len(a.waiting[forQuery]) == 0 && len(a.waiting[forWork]) == 0
+}
+
+// of returns a tenant's account. p.mu is held.
+func (p *places) of(tenant string) *account {
+	a := p.accounts[tenant]
+	if a == nil {
+		if p.accounts == nil {
+			p.accounts = map[string]*account{}
+		}
+		a = &account{used: p.floor}
+		p.accounts[tenant] = a
+	} else if a.idle() {
+		a.used = max(a.used, p.floor)
+	}
+	return a
+}
+
+// take waits for a place or for the end of ctx. Who has one gives it back with leave.
+func (p *places) take(ctx context.Context, tenant string, u urgency) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	a := p.of(tenant)
+	if p.free > 0 {
+		p.free--
+		p.serve(a)
+		p.mu.Unlock()
+		return nil
+	}
+	turn := make(chan struct{})
+	a.waiting[u] = append(a.waiting[u], turn)
+	p.waiting[u]++
+	p.mu.Unlock()
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	i := slices.Index(a.waiting[u], turn)
+	if i >= 0 {
+		a.waiting[u] = slices.Delete(a.waiting[u], i, i+1)
+		p.waiting[u]--
+		p.tidy()
+	}
+	p.mu.Unlock()
+	if i < 0 { // the place came at the same moment
+		p.leave(tenant, 0)
+	}
+	return ctx.Err()
+}
+
+// serve notes that a tenant gets a place. p.mu is held.
+func (p *places) serve(a *account) {
+	p.served++
+	a.running++
+	a.last = p.served
+	p.floor = max(p.floor, a.used)
+}
+
+// leave gives back a tenant's place, which it held for so long: to the next in turn.
+func (p *places) leave(tenant string, held time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held = max(held, leastCharge)
+	a := p.accounts[tenant]
+	a.running--
+	a.used += held
+	p.typical += (held - p.typical) / 8
+	if !p.next() {
+		p.free++
+	}
+	p.tidy()
+}
+
+// next gives a place to who is next in turn, and reports whether anybody was waiting.
+// It looks at every tenant that waits: no more than there are requests and workers.
+func (p *places) next() bool {
+	u := forQuery
+	switch queries, work := p.waiting[forQuery] > 0, p.waiting[forWork] > 0; {
+	case !queries && !work:
+		return false
+	case !queries, work && p.inARow >= queriesFirst:
+		u, p.inARow = forWork, 0
+	case work:
+		p.inARow++
+	}
+	var best *account
+	var least time.Duration
+	for _, a := range p.accounts {
+		if len(a.waiting[u]) == 0 {
+			continue
+		}
+		// What runs is charged in advance, or the first to come would take all places.
+		has := a.used + time.Duration(a.running)*p.typical
+		if best == nil || has < least || has == least && a.last < best.last {
+			best, least = a, has
+		}
+	}
+	turn := best.waiting[u][0]
+	best.waiting[u] = best.waiting[u][1:]
+	p.waiting[u]--
+	p.serve(best)
+	close(turn)
+	return true
+}
+
+// tidy forgets tenants that want nothing and owe nothing. p.mu is held.
+func (p *places) tidy() {
+	busy := false
+	for tenant, a := range p.accounts {
+		if !a.idle() {
+			busy = true
+		} else if a.used <= p.floor {
+			delete(p.accounts, tenant)
+		}
+	}
+	if !busy { // nobody is there to be owed to
+		clear(p.accounts)
+		p.floor = 0
+	}
+}
+
+type payerKey struct{}
+
+// paidBy says whose the model calls under ctx are: the tenant of the Space waits in
+// its own line for them and its quota pays. It travels in the context because calls are
+// made by what knows no tenants, an Extractor or an Embedder.
+func paidBy(ctx context.Context, s *tenancy.Space) context.Context {
+	return context.WithValue(ctx, payerKey{}, s)
+}
+
+// payer is who paidBy has named, or nil.
+func payer(ctx context.Context) *tenancy.Space {
+	s, _ := ctx.Value(payerKey{}).(*tenancy.Space)
+	return s
+}
+
+// spend counts the tokens of an answered call for whoever pays.
+func spend(ctx context.Context, tokens int) {
+	if s := payer(ctx); s != nil {
+		s.SpendTokens(int64(tokens))
+	}
+}
+
+// model runs f in one of the places for model calls. It returns tenancy's ErrQuota,
+// and f does not run, when the tokens of whoever pays are spent.
+func (e *Engine) model(ctx context.Context, u urgency, f func() error) error {
+	tenant := ""
+	if s := payer(ctx); s != nil {
+		if err := s.TokensLeft(); err != nil {
+			return err
+		}
+		tenant = s.TenantID()
+	}
+	if err := e.models.take(ctx, tenant, u); err != nil {
+		return err
+	}
+	start := time.Now()
+	defer func() { e.models.leave(tenant, time.Since(start)) }()
+	err := f()
+	e.meter.models.observe(time.Since(start))
+	if err != nil {
+		e.meter.modelErrors.Add(1)
+	}
+	return err
+}
