@@ -279,7 +279,7 @@ func (a *asking) vectors(ctx context.Context) (v searchVectors, _ error) {
 	if err != nil {
 		if modelAway(err) && ctx.Err() == nil {
 			a.down = true
-			e.o.Logger.Warn("search without vectors", "error", err)
+			e.o.Logger.WarnContext(ctx, "search without vectors", "error", err)
 			return searchVectors{}, nil
 		}
 		return v, err
@@ -424,7 +424,7 @@ func (a *asking) write(ctx context.Context, ans *Answer) error {
 		// Retrieval still answers. A reply that broke off in the middle is an
 		// error instead: what was streamed cannot be taken back.
 		a.down = true
-		e.o.Logger.Warn("extractive answer", "error", err)
+		e.o.Logger.WarnContext(ctx, "extractive answer", "error", err)
 		writer, req.Query = e.o.Fallback, a.p.asked
 		err = answer()
 	}

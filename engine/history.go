@@ -54,7 +54,7 @@ func (a *asking) standalone(ctx context.Context) error {
 	a.count("rewrite", reply.PromptTokens, reply.ReplyTokens)
 	q, ok := parseRewrite(reply.Text)
 	if !ok {
-		e.o.Logger.Warn("the question as it is: no question in the model's reply")
+		e.o.Logger.WarnContext(ctx, "the question as it is: no question in the model's reply")
 		return nil
 	}
 	a.memory().put(key, []byte(q))

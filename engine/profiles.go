@@ -258,7 +258,7 @@ func (e *Engine) profileJob(ctx context.Context, s *tenancy.Space, ref tenancy.J
 	if errors.Is(err, ErrEmbeddingPinned) || errors.Is(err, ErrDamaged) {
 		// Another try would fail as well, and hold up the tenant's other work. The
 		// next change of the base brings a job again.
-		e.o.Logger.Warn("profiles", "scope", s.KBID(), "error", err)
+		e.o.Logger.WarnContext(ctx, "profiles", "scope", s.KBID(), "error", err)
 		err = nil
 	}
 	if err != nil {
@@ -440,7 +440,7 @@ func (e *Engine) embedProfiles(ctx context.Context, m Embedder, tasks []profileT
 		return vecs, err
 	}
 	if len(tasks) == 1 {
-		e.o.Logger.Warn("profile left out", "error", err)
+		e.o.Logger.WarnContext(ctx, "profile left out", "error", err)
 		return make([][]float32, 1), nil
 	}
 	left, err := e.embedProfiles(ctx, m, tasks[:len(tasks)/2])

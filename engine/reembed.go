@@ -511,7 +511,7 @@ func (w *reembed) fail(ctx context.Context, why error) error {
 	if err != nil {
 		return err
 	}
-	w.eng.o.Logger.Warn("the change of the embedding model waits", "scope", w.space.TenantID()+"/"+w.space.KBID(), "attempts", attempts, "error", why)
+	w.eng.o.Logger.WarnContext(ctx, "the change of the embedding model waits", "scope", w.space.TenantID()+"/"+w.space.KBID(), "attempts", attempts, "error", why)
 	wait := w.eng.o.RetryBase
 	for n := 1; n < attempts && wait < maxReembedWait; n++ {
 		wait *= 2

@@ -124,6 +124,6 @@ func (a *asking) without(ctx context.Context, instead string, err error) error {
 		return ctx.Err()
 	}
 	a.down = a.down || modelAway(err)
-	a.r.eng.o.Logger.Warn(instead, "error", err)
+	a.r.eng.o.Logger.WarnContext(ctx, instead, "error", err)
 	return nil
 }

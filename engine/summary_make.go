@@ -295,7 +295,7 @@ func (e *Engine) makeSummaries(ctx context.Context, s *tenancy.Space, kb *openKB
 			if ctx.Err() != nil {
 				return false, ctx.Err()
 			}
-			e.o.Logger.Warn("summaries are put off", "scope", s.TenantID()+"/"+s.KBID(), "error", err)
+			e.o.Logger.WarnContext(ctx, "summaries are put off", "scope", s.TenantID()+"/"+s.KBID(), "error", err)
 			return false, nil
 		}
 		if err := storeSummaries(ctx, s, tasks); err != nil {

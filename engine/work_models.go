@@ -51,7 +51,7 @@ func (in *ingest) make(ctx context.Context, group []*chunkWork) error {
 		in.tally.add(w.ord, &w.said)
 		if w.fault != nil && in.tally.fault == nil {
 			in.tally.fault = w.fault
-			in.eng.o.Logger.Warn("a chunk could not be read", in.logged(w.fault, "chunk", w.ord)...)
+			in.eng.o.Logger.WarnContext(ctx, "a chunk could not be read", in.logged(w.fault, "chunk", w.ord)...)
 		}
 	}
 	if in.tally.read == 0 && in.tally.FailedChunks >= hopeless && !in.mend {

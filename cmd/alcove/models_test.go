@@ -31,6 +31,7 @@ type oracle struct {
 	halt     string        // a call with this word in it hangs
 	halted   chan struct{} // one for each
 	length   int           // of vectors
+	broken   string        // every call is answered 401 with this
 	answered map[string]int
 }
 
@@ -46,6 +47,13 @@ func (o *oracle) set(halt string, length int) {
 	o.halt, o.length = halt, length
 }
 
+// fail has every call from now on refused with a message.
+func (o *oracle) fail(message string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.broken = message
+}
+
 var byName = regexp.MustCompile(`\b[A-Z][a-z]+by\b`)
 
 func (o *oracle) turn(c enginetest.Call) enginetest.Turn {
@@ -56,6 +64,9 @@ func (o *oracle) turn(c enginetest.Call) enginetest.Turn {
 	asked := string(b)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.broken != "" {
+		return enginetest.Turn{Status: 401, Message: o.broken}
+	}
 	if o.halt != "" && strings.Contains(asked, o.halt) {
 		o.halted <- struct{}{}
 		return enginetest.Turn{Hang: true}

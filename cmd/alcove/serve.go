@@ -85,11 +85,7 @@ func (v *values) logger() *slog.Logger {
 	if err := level.UnmarshalText([]byte(v.str("LOG_LEVEL"))); err != nil {
 		v.bad("LOG_LEVEL", "%q is not DEBUG, INFO, WARN or ERROR", v.str("LOG_LEVEL"))
 	}
-	o := &slog.HandlerOptions{Level: level}
-	if v.oneOf("LOG_FORMAT", "json", "text") == "text" {
-		return slog.New(slog.NewTextHandler(os.Stderr, o))
-	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	return v.loggerTo(os.Stderr, level)
 }
 
 // server reads a server's settings; faults are collected in v.
