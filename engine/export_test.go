@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"alcove/tenancy"
 )
@@ -151,4 +152,18 @@ func ReembedStep(e *Engine, s *tenancy.Space) (over bool, err error) {
 func HoldCommunities(e *Engine) (release func()) {
 	e.pool.counting <- struct{}{}
 	return func() { <-e.pool.counting }
+}
+
+// TimeWalk is how long the walk of a question alone takes: what is read of the
+// question, and its BM25, included.
+func TimeWalk(e *Engine, s *tenancy.Space, question string) (took time.Duration, err error) {
+	err = e.Reader(s).read(context.Background(), func(r *resident, _ *tenancy.Tx) error {
+		v := r.everything()
+		defer v.seen.close()
+		t := time.Now()
+		v.seen.walk(v.seen.parse(question, true), 60, nil, v.less)
+		took = time.Since(t)
+		return nil
+	})
+	return took, err
 }

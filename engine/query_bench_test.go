@@ -12,6 +12,7 @@ import (
 	"alcove/engine/builtin"
 	"alcove/engine/enginetest"
 	"alcove/engine/enginetest/evaldata"
+	"alcove/tenancy"
 )
 
 // wikiBase is a base of the 6,119 passages of 2WikiMultihopQA with the builtin
@@ -114,4 +115,45 @@ func BenchmarkLoad(b *testing.B) {
 		require.NoError(b, err)
 	}
 	b.ReportMetric(float64(v.Stats().Bytes)/(1<<20), "MiB")
+}
+
+// BenchmarkWalk is the walk alone over 10,000 passages: those of two question sets,
+// and some of the first a second time. p99 is of 2,000 single walks.
+func BenchmarkWalk(b *testing.B) {
+	type passage struct{ Title, Text string }
+	v := enginetest.New(b, engine.Options{
+		Embedder: builtin.Embedder(), Extractor: builtin.Extractor(builtin.Options{}), Answerer: builtin.Answerer(),
+	})
+	wiki := evaldata.Rows[passage](b, "qa/2wiki/corpus6119.jsonl")
+	all := append(slices.Clone(wiki), evaldata.Rows[passage](b, "qa/musique100/corpus.jsonl")...)
+	all = append(all, wiki[:10_000-len(all)]...)
+	var docs []engine.DocumentInput
+	for i, p := range all {
+		docs = append(docs, engine.DocumentInput{ID: fmt.Sprintf("p%05d", i), FilePath: p.Title, Content: []byte(p.Text), Metadata: map[string]any{"title": p.Title}})
+	}
+	for d := range slices.Chunk(docs, 500) {
+		_, err := v.KB("both").Add(ctx, d, "insert")
+		require.NoError(b, err)
+	}
+	v.Wait()
+	var questions []string
+	for _, set := range []string{"qa/2wiki/questions.jsonl", "qa/musique100/questions.jsonl"} {
+		for _, q := range evaldata.Rows[struct{ Question string }](b, set) {
+			questions = append(questions, q.Question)
+		}
+	}
+	space := v.Space(enginetest.Tenant, "both", tenancy.PermQueryRun)
+	took := make([]time.Duration, 0, 2000)
+	for b.Loop() {
+		took = took[:0]
+		for i := range 2000 {
+			d, err := engine.TimeWalk(v.Engine, space, questions[i%len(questions)])
+			require.NoError(b, err)
+			took = append(took, d)
+		}
+	}
+	slices.Sort(took)
+	for _, p := range []int{50, 95, 99} {
+		b.ReportMetric(float64(took[len(took)*p/100].Microseconds())/1000, fmt.Sprint("p", p, "-ms"))
+	}
 }
