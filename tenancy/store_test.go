@@ -152,7 +152,7 @@ func TestOverhead(t *testing.T) {
 	require.EqualValues(t, 6*(1+1+4+1000), o.Payload, "kind, rest, checksum and value")
 	require.EqualValues(t, 6*9, o.Prefixes)
 	require.EqualValues(t, 3*30, o.Counters)
-	require.Equal(t, empty.Catalogue, o.Catalogue)
+	require.Equal(t, empty.Catalogue+2*36, o.Catalogue, "a counter of what it takes for each tenant")
 	require.Greater(t, o.Audit, empty.Audit, "a system admin's commits are recorded")
 	require.InDelta(t, float64(o.Prefixes+o.Counters+o.Catalogue)/float64(o.Payload), o.Share(), 1e-9)
 	require.NoError(t, s.db.View(func(tx *keyspace.Tx) error {
