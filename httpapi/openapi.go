@@ -321,8 +321,10 @@ func (p right) readsOnly() bool {
 
 // uploadSchema is the form of an upload.
 var uploadSchema = map[string]any{"type": "object", "required": []string{"file"}, "properties": map[string]any{
-	"file":        map[string]any{"type": "array", "items": map[string]any{"type": "string", "contentMediaType": "application/octet-stream"}},
-	"metadata":    map[string]any{"type": "string", "contentMediaType": "application/json", "description": "metadata of every file of the call"},
-	"id":          map[string]any{"type": "string", "description": "id of the only file"},
-	"file_source": map[string]any{"type": "string", "description": "path of the only file, for citations; none: its name"},
+	"file":          map[string]any{"type": "array", "items": map[string]any{"type": "string", "contentMediaType": "application/octet-stream"}},
+	"metadata":      map[string]any{"type": "string", "contentMediaType": "application/json", "description": "metadata of every file of the call"},
+	"id":            map[string]any{"type": "string", "description": "id of the only file"},
+	"file_source":   map[string]any{"type": "string", "description": "path of the only file, for citations; none: its name"},
+	"keep_original": map[string]any{"type": "string", "enum": []string{"true", "false"}, "description": "keep the files beside the texts made of them; KEEP_ORIGINALS otherwise"},
+	"main_text":     map[string]any{"type": "string", "enum": []string{"true", "false"}, "description": "of web pages read the main text alone"},
 }}

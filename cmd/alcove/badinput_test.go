@@ -55,13 +55,16 @@ func TestServe_OddFiles(t *testing.T) {
 	post("/tenants", `{"tenant_id":"acme","tenant_name":"Acme"}`)
 	post("/tenants/acme/knowledge-bases", `{"kb_id":"main","kb_name":"Main"}`)
 	const main = "/tenants/acme/knowledge-bases/main"
-	upload := func(name, content string) (int, map[string]any) {
+	upload := func(name, content string, fields ...string) (int, map[string]any) {
 		var body bytes.Buffer
 		m := multipart.NewWriter(&body)
 		w, err := m.CreateFormFile("file", name)
 		require.NoError(t, err)
 		_, err = io.WriteString(w, content)
 		require.NoError(t, err)
+		for i := 0; i+1 < len(fields); i += 2 {
+			require.NoError(t, m.WriteField(fields[i], fields[i+1]))
+		}
 		require.NoError(t, m.Close())
 		return ask(http.MethodPost, main+"/documents/add", m.FormDataContentType(), &body)
 	}
@@ -124,7 +127,38 @@ func TestServe_OddFiles(t *testing.T) {
 		require.Zero(t, by["failed"])
 		done = by["processed"].(float64)
 	}
-	status, out := ask(http.MethodPost, main+"/query", "application/json", strings.NewReader(`{"query":"من كتب رسالة إلى أحمد؟"}`))
+	// A file comes back as it was sent if it was to be kept; its text is the content.
+	const rtf = `{\rtf1\ansi\ansicpg1252 Ada\'92s caf\'e9.\par}`
+	for keep, want := range map[string]int{"true": 200, "false": 404} {
+		status, out := upload("kept-"+keep+".rtf", rtf, "keep_original", keep)
+		require.Equal(t, 202, status, out)
+		id := out["doc_id"].(string)
+		require.Eventually(t, func() bool {
+			_, d := ask(http.MethodGet, main+"/documents/"+id, "", nil)
+			return d["status"] == "processed" && d["content_type"] == "application/rtf"
+		}, time.Minute, 20*time.Millisecond)
+		get := func(what string) *httptest.ResponseRecorder {
+			r := httptest.NewRequest(http.MethodGet, "/api/v1"+main+"/documents/"+id+what, nil)
+			r.Header.Set("Authorization", "Bearer "+token)
+			w := httptest.NewRecorder()
+			s.http.ServeHTTP(w, r)
+			return w
+		}
+		require.Equal(t, "Ada\u2019s café.\n", get("/content").Body.String()[:len("Ada\u2019s café.\n")])
+		w := get("/original")
+		require.Equal(t, want, w.Code, w.Body)
+		if want == 200 {
+			require.Equal(t, rtf, w.Body.String())
+			require.Equal(t, "application/octet-stream", w.Header().Get("Content-Type"))
+		} else {
+			require.Contains(t, w.Body.String(), "NO_ORIGINAL")
+		}
+	}
+	status, out := upload("a.rtf", rtf, "keep_original", "perhaps")
+	require.Equal(t, 400, status, out)
+	require.Equal(t, "keep_original", out["details"].(map[string]any)["field"])
+
+	status, out = ask(http.MethodPost, main+"/query", "application/json", strings.NewReader(`{"query":"من كتب رسالة إلى أحمد؟"}`))
 	require.Equal(t, 200, status)
 	require.Contains(t, out["response"], "ليلى")
 }

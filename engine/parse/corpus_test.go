@@ -34,6 +34,10 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if len(os.Args) == 3 && os.Args[1] == "dying-child" {
+		die(os.Args[2])
+		return
+	}
 	os.Exit(m.Run())
 }
 

@@ -13,7 +13,6 @@ import (
 	"path"
 	"strings"
 
-	"golang.org/x/net/html"
 	"golang.org/x/net/html/charset"
 
 	"alcove/engine"
@@ -24,8 +23,6 @@ const (
 	maxMailParts = 1000
 	maxMailDepth = 10
 )
-
-func unescapeHTML(s string) string { return html.UnescapeString(s) }
 
 // message reads an e-mail: who wrote to whom about what and when, then the text (the
 // plain one of several forms), then each attachment of a type that is read, in a

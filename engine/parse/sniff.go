@@ -109,7 +109,7 @@ func detect(name string, data []byte) (found, error) {
 	if name == "" { // a text that came as such
 		return textual(formatText, data)
 	}
-	f, err := binary(data)
+	f, err := bySignature(data)
 	if err != nil {
 		return found{}, err
 	}
@@ -146,8 +146,8 @@ func unsupported(ext string) error {
 	return fmt.Errorf("%w: %s; %s", engine.ErrUnsupportedType, shortName(ext), readable)
 }
 
-// binary recognises formats by their first bytes; nil is text or unknown.
-func binary(data []byte) (*format, error) {
+// bySignature recognises formats by their first bytes; nil is text or unknown.
+func bySignature(data []byte) (*format, error) {
 	head := data[:min(len(data), 1024)]
 	switch {
 	case bytes.HasPrefix(bytes.TrimLeft(head, "\xef\xbb\xbf \t\r\n"), []byte("%PDF-")):

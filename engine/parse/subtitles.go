@@ -5,14 +5,12 @@ import (
 	"regexp"
 	"strings"
 
+	"golang.org/x/net/html"
+
 	"alcove/engine"
 )
 
-var (
-	cueTime  = regexp.MustCompile(`^\s*((?:\d{1,4}:)?\d{1,2}:\d{2})[.,]\d{1,3}\s+-->\s+`)
-	cueVoice = regexp.MustCompile(`<v(?:\.[^ >]*)?\s+([^>]{1,200})>`)
-	cueTag   = regexp.MustCompile(`<[^<>]{0,200}>|\{\\[^{}]{0,100}\}`)
-)
+var cueTime = regexp.MustCompile(`^\s*((?:\d{1,4}:)?\d{1,2}:\d{2})[.,]\d{1,3}\s+-->\s+`)
 
 // subtitles reads WebVTT and SubRip: each cue is a line of its time and its text, with
 // the speaker where the file names one.
@@ -44,12 +42,43 @@ func subtitles(ctx context.Context, data []byte, l Limits) (*engine.Parsed, erro
 			flush()
 			skip = false
 		case at != "":
-			line = cueVoice.ReplaceAllString(line, "$1: ")
-			cue = append(cue, unescapeHTML(cueTag.ReplaceAllString(line, "")))
+			cue = append(cue, cueText(line))
 		case skip || strings.HasPrefix(line, "NOTE") || line == "STYLE" || line == "REGION":
 			skip = true
 		}
 	}
 	flush()
 	return t.done()
+}
+
+// maxCueTag is how long a tag may be; what is longer is text.
+const maxCueTag = 200
+
+// cueText is a cue's line without its tags. A voice tag becomes the speaker's name.
+func cueText(line string) string {
+	var b strings.Builder
+	for {
+		i := strings.IndexAny(line, "<{")
+		if i < 0 {
+			break
+		}
+		b.WriteString(line[:i])
+		line = line[i:]
+		end := strings.IndexAny(line[1:min(len(line), maxCueTag)], "<>{}")
+		if end < 0 || line[0] == '<' && line[end+1] != '>' || line[0] == '{' && (line[end+1] != '}' || line[1] != '\\') {
+			b.WriteByte(line[0])
+			line = line[1:]
+			continue
+		}
+		tag := line[1 : end+1]
+		line = line[end+2:]
+		if tag == "" || tag[0] != 'v' {
+			continue
+		}
+		kind, name, ok := strings.Cut(tag, " ")
+		if name = strings.TrimSpace(name); ok && name != "" && (kind == "v" || strings.HasPrefix(kind, "v.")) {
+			b.WriteString(name + ": ")
+		}
+	}
+	return html.UnescapeString(b.String() + line)
 }

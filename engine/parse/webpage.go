@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -150,6 +152,11 @@ func undress(doc *html.Node) {
 					break
 				}
 			}
+		case atom.Td, atom.Th:
+			n.Attr = slices.DeleteFunc(n.Attr, func(a html.Attribute) bool {
+				n, err := strconv.Atoi(a.Val)
+				return (a.Key == "colspan" || a.Key == "rowspan") && (err != nil || n > maxSpan)
+			})
 		case atom.Dt:
 			n.Data, n.DataAtom = "p", atom.P
 		case atom.Dd:
