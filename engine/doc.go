@@ -18,7 +18,7 @@
 // A model's answer that was paid for is kept in answers.go. Model calls wait in
 // places.go, where a question goes before a document; settings.go puts what a knowledge
 // base sets over what its tenant and the server do; embedding.go takes texts
-// through the Embedder, remote.go is what the adapters of servers share. A model
+// through the Embedder (gather.go: those of several documents at once), remote.go is what the adapters of servers share. A model
 // extracts by extract.go, under the prompts of prompts.go and the settings of the
 // knowledge base; what it wrote is read by reply*.go. A chunk that it cannot read
 // costs its document that chunk (StatusPartial), which KB.Retry reads again.

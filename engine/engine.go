@@ -68,12 +68,13 @@ type Options struct {
 // questions. Safe for concurrent use.
 type Engine struct {
 	o       Options
-	queue   *queue  // accepted work, see job.go
-	pool    *pool   // open knowledge bases, see pool.go
-	models  places  // for model calls at once
-	parsing parsing // files at once of each tenant, see original.go
-	memory  *memory // of questions, see answercache.go
-	meter   meter   // see meter.go
+	queue   *queue   // accepted work, see job.go
+	pool    *pool    // open knowledge bases, see pool.go
+	models  places   // for model calls at once
+	gather  gatherer // of embedding calls, see gather.go
+	parsing parsing  // files at once of each tenant, see original.go
+	memory  *memory  // of questions, see answercache.go
+	meter   meter    // see meter.go
 
 	extractors map[string]*modelExtractor // of Options.Models.Chatters
 

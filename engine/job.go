@@ -221,6 +221,18 @@ func (q *queue) working(r *running, s tenancy.SpaceID, v version) {
 	r.space, r.version = s, v
 }
 
+// inHand is how many documents are being worked on.
+func (q *queue) inHand() (n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range q.running {
+		if r.version != (version{}) {
+			n++
+		}
+	}
+	return n
+}
+
 // trying notes how the model call in work fares.
 func (q *queue) trying(r *running, attempts int, err error) {
 	q.mu.Lock()

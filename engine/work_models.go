@@ -84,7 +84,7 @@ func (in *ingest) embed(ctx context.Context, group []*chunkWork) error {
 	}
 	var vectors [][]float32
 	err := in.try(ctx, &in.eng.embedded, nil, func() (err error) {
-		vectors, err = in.eng.embedTexts(ctx, in.embedder, forWork, texts)
+		vectors, err = in.eng.embedShared(ctx, in.embedder, texts, in.set.batch(in.eng.o.EmbedBatch), in.eng.queue.inHand())
 		return err
 	})
 	if err != nil {

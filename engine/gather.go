@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"context"
+	"reflect"
+	"sync"
+	"time"
+)
+
+// gatherWait bounds how long chunks wait for those of other documents to share an
+// embedding call with. A call of a real model takes longer.
+const gatherWait = 20 * time.Millisecond
+
+// gatherer lets documents that are worked on at once share embedding calls: short
+// documents would take one each. A vector is a function of its text alone, so who
+// shares a call changes nothing but their number. A call that fails is made again by
+// each for itself: no document fails for the text of another. Nothing is locked
+// while a model is asked. Safe for concurrent use; the zero value is ready.
+type gatherer struct {
+	mu   sync.Mutex
+	open map[Embedder]*gathered // calls that still take texts
+}
+
+// gathered is one call to come.
+type gathered struct {
+	texts   []string
+	sharers int
+	full    chan struct{} // closed when nobody more is waited for
+	done    chan struct{} // closed when vectors and err are there
+	vectors [][]float32
+	err     error
+}
+
+// embedShared is embedTexts for work on a document, of which the texts of others may
+// be part: batch texts a call at the most, inHand documents being worked on now.
+func (e *Engine) embedShared(ctx context.Context, m Embedder, texts []string, batch, inHand int) ([][]float32, error) {
+	if m.Pure() || inHand < 2 || len(texts) >= batch || !reflect.TypeOf(m).Comparable() {
+		return e.embedTexts(ctx, m, forWork, texts)
+	}
+	vectors, err := e.gather.embed(ctx, m, texts, batch, inHand, func(all []string) ([][]float32, error) {
+		return e.embedTexts(ctx, m, forWork, all)
+	})
+	if err != nil && ctx.Err() == nil {
+		return e.embedTexts(ctx, m, forWork, texts)
+	}
+	return vectors, err
+}
+
+// embed puts texts into the call that is open for an embedder, or opens one and
+// makes it with call as soon as it is full, nobody is missing, or gatherWait is over.
+func (g *gatherer) embed(ctx context.Context, m Embedder, texts []string, batch, inHand int, call func([]string) ([][]float32, error)) ([][]float32, error) {
+	g.mu.Lock()
+	c := g.open[m]
+	if c != nil && len(c.texts)+len(texts) > batch {
+		g.shut(m, c)
+		c = nil
+	}
+	if c != nil {
+		at := len(c.texts)
+		c.texts = append(c.texts, texts...)
+		if c.sharers++; c.sharers >= inHand || len(c.texts) == batch {
+			g.shut(m, c)
+		}
+		g.mu.Unlock()
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if c.err != nil {
+			return nil, c.err
+		}
+		return c.vectors[at : at+len(texts)], nil
+	}
+	c = &gathered{texts: append([]string(nil), texts...), sharers: 1, full: make(chan struct{}), done: make(chan struct{})}
+	if g.open == nil {
+		g.open = map[Embedder]*gathered{}
+	}
+	g.open[m] = c
+	g.mu.Unlock()
+	t := time.NewTimer(gatherWait)
+	defer t.Stop()
+	select {
+	case <-c.full:
+	case <-t.C:
+	case <-ctx.Done(): // the call fails at once, and the others ask for themselves
+	}
+	g.mu.Lock()
+	if g.open[m] == c {
+		g.shut(m, c)
+	}
+	g.mu.Unlock() // from here on nobody joins
+	c.vectors, c.err = call(c.texts)
+	close(c.done)
+	if c.err != nil {
+		return nil, c.err
+	}
+	return c.vectors[:len(texts)], nil
+}
+
+// shut ends the gathering for a call. g.mu is held.
+func (g *gatherer) shut(m Embedder, c *gathered) {
+	delete(g.open, m)
+	close(c.full)
+}
