@@ -51,7 +51,8 @@ func newFolder(v *view, tx *tenancy.Tx, cited []uint32) *folder {
 	return f
 }
 
-// keeping returns the folder of a search: what it reads is kept for the next one.
+// keeping returns the folder of a search or of profiles: what it reads is kept for
+// the next one. It is for those alone who read through openKB.read.
 func (f *folder) keeping() *folder {
 	f.most = max(keptLeast, f.v.own()/keptShare)
 	return f

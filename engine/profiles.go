@@ -482,7 +482,7 @@ func (r *resident) profileTasks(tx *tenancy.Tx, list []thing, n int) (tasks []pr
 		}
 		gone = append(gone, k)
 	}
-	f := newFolder(r.everything(), tx, nil)
+	f := newFolder(r.everything(), tx, nil).keeping() // most documents name hubs, and the same contributions to one are read
 	for len(list) > 0 && len(tasks) < n {
 		x := list[0]
 		list = list[1:]

@@ -13,7 +13,7 @@ const (
 	keptLeast = 256 << 10
 )
 
-// sayings are contributions of one resident copy that a search has read, decoded and
+// sayings are contributions of one resident copy that searches and profile jobs have read, decoded and
 // bounded in bytes; the one that was not used for longest goes first. What is kept
 // is what the store says, of permitted and of forbidden documents alike: who may
 // see which of them is asked before. It goes with the chunk: whatever changes a
