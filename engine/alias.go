@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"alcove/tenancy"
@@ -165,4 +167,57 @@ func (c *change) alias(name, into, field, merge string, rename bool) (made bool,
 // rename is an alias that shows the entity under its new name, unless another has it.
 func (c *change) rename(name, to string, merges bool) (made bool, err error) {
 	return c.alias(name, to, "updated_data.entity_name", newTrack("rename", c.now), !merges)
+}
+
+// Alias is a name that stands for another.
+type Alias struct {
+	Name    string `json:"name"`
+	Into    string `json:"into"`   // as it was asked for
+	Entity  string `json:"entity"` // what it stands for in the end, as it is shown
+	Rename  bool   `json:"rename"`
+	MergeID string `json:"merge_id"` // the act, for Unmerge
+}
+
+// AliasesPage is a page of names; NextCursor is "" on the last one.
+type AliasesPage struct {
+	Aliases    []Alias `json:"aliases"`
+	NextCursor string  `json:"next_cursor"`
+}
+
+// Aliases lists the names that people made stand for others, in the order of their
+// identities: limit of them, as for Documents, behind a cursor, "" for the first.
+func (r *Reader) Aliases(ctx context.Context, cursor string, limit int) (*AliasesPage, error) {
+	limit, err := limitOf(limit)
+	if err != nil {
+		return nil, err
+	}
+	after, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return nil, badField("cursor", "is not one that this route gave")
+	}
+	page := &AliasesPage{Aliases: []Alias{}}
+	err = r.read(ctx, func(res *resident, _ *tenancy.Tx) error {
+		ids := sortedAliases(res.hand)
+		from, found := slices.BinarySearch(ids, string(after))
+		if found {
+			from++
+		}
+		for i, id := range ids[from:] {
+			if i == limit {
+				page.NextCursor = base64.RawURLEncoding.EncodeToString([]byte(ids[from+i-1]))
+				break
+			}
+			a := res.hand.alias[id]
+			entity := a.Into
+			if e, ok := res.graph.Entity(res.hand.rootOf(id)); ok {
+				entity = res.entityName(e)
+			}
+			page.Aliases = append(page.Aliases, Alias{Name: a.Name, Into: a.Into, Entity: entity, Rename: a.Rename, MergeID: a.Merge})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -27,11 +29,40 @@ type RelationEdit struct {
 	Weight      *float64 `json:"weight"`      // above 0, at most 1e9
 }
 
-// EditOptions say what an edit of an entity may do.
+// EditOptions say what an edit may do. A relation has no name of its own to change.
 type EditOptions struct {
 	Reset       bool // what was written before is taken back first
 	AllowRename bool // else a new name is refused
 	AllowMerge  bool // a name that another entity has makes the two one
+	// IfTag, unless empty, is what HandTag may be of what people have written by now,
+	// else the edit is ErrChanged: two who edit one thing do not undo each other unseen.
+	IfTag []string
+}
+
+// HandTag is the property of a graph node or edge that stands for what people wrote of
+// it: another text, another tag. Where they wrote nothing there is none, and the tag
+// is NoHandTag; under a filter there is none either.
+const (
+	HandTag   = "hand_tag"
+	NoHandTag = "0"
+)
+
+func handTag(e *editRecord) string { return strconv.FormatUint(handPrint(e), 16) }
+
+// unchanged is ErrChanged unless what people wrote of a thing has one of some tags.
+// It reads all that they wrote of any, which is bounded.
+func (c *change) unchanged(tags []string, of func(*byHand) *editRecord) error {
+	if len(tags) == 0 {
+		return nil
+	}
+	h, err := readHand(c.tx)
+	if err != nil {
+		return err
+	}
+	if now := handTag(of(h)); !slices.Contains(tags, now) {
+		return fmt.Errorf("%w: the tag is %q now", ErrChanged, now)
+	}
+	return nil
 }
 
 // CreateEntity makes an entity that no document needs to name, with type and
@@ -76,7 +107,8 @@ func (k *KB) CreateEntity(ctx context.Context, name string, e EntityEdit) (*Grap
 // EditEntity says what an entity is, whatever documents say of it now or later.
 // A new name is an alias from the old one, and how the entity is shown; it can be
 // taken back as a merge can. ErrNotFound when there is no such entity, ErrExists
-// when another has the new name and merging is not allowed. An entity of which all
+// when another has the new name and merging is not allowed, ErrChanged when it is no
+// more what IfTag says. An entity of which all
 // is taken back follows the documents again.
 func (k *KB) EditEntity(ctx context.Context, name string, e EntityEdit, o EditOptions) (*GraphNode, error) {
 	if err := e.check("updated_data"); err != nil {
@@ -109,6 +141,9 @@ func (k *KB) EditEntity(ctx context.Context, name string, e EntityEdit, o EditOp
 	}
 	shown := name
 	err := k.edit(ctx, "graph.entity.edit", func(c *change) (*editRecord, error) {
+		if err := c.unchanged(o.IfTag, func(h *byHand) *editRecord { return h.entity[h.rootOf(EntityID(name))] }); err != nil {
+			return nil, err
+		}
 		at := name
 		var again *string
 		if to != "" {
@@ -198,25 +233,31 @@ func (k *KB) CreateRelation(ctx context.Context, source, target string, e Relati
 
 // EditRelation says what the relation of two entities is, whatever documents say
 // of it now or later; which way it points stays as it is. With reset, what was
-// written before is taken back first. ErrNotFound when there is none.
-func (k *KB) EditRelation(ctx context.Context, source, target string, e RelationEdit, reset bool) (*GraphEdge, error) {
+// written before is taken back first. ErrNotFound when there is none, ErrChanged as
+// for EditEntity.
+func (k *KB) EditRelation(ctx context.Context, source, target string, e RelationEdit, o EditOptions) (*GraphEdge, error) {
 	if err := e.check("updated_data"); err != nil {
 		return nil, err
 	}
-	if e == (RelationEdit{}) && !reset {
+	if e == (RelationEdit{}) && !o.Reset {
 		return nil, badField("updated_data", "is empty; a description, keywords or a weight is needed")
 	}
 	if err := k.ends(ctx, "source_id", source, "target_id", target, true); err != nil {
 		return nil, err
 	}
 	err := k.edit(ctx, "graph.relation.edit", func(c *change) (*editRecord, error) {
+		if err := c.unchanged(o.IfTag, func(h *byHand) *editRecord {
+			return h.relation[pairOf(h.rootOf(EntityID(source)), h.rootOf(EntityID(target)))]
+		}); err != nil {
+			return nil, err
+		}
 		edit, old, err := c.relationEdit(source, target)
 		if err != nil {
 			return nil, err
 		}
 		if old != nil && !old.Deleted {
 			edit = &editRecord{Name: old.Name, Target: old.Target, Created: old.Created} // it keeps the way it was created
-			if !reset {
+			if !o.Reset {
 				edit.over(old)
 			}
 		}

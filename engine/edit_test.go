@@ -297,7 +297,7 @@ func TestEdit_Relation(t *testing.T) {
 		require.Len(t, g.Edges, 1)
 		return g.Edges[0]
 	}
-	e, err := kb.EditRelation(ctx, "Babbage", "Ada Lovelace", engine.RelationEdit{Weight: ptr(9.0), Keywords: ptr("friends")}, false)
+	e, err := kb.EditRelation(ctx, "Babbage", "Ada Lovelace", engine.RelationEdit{Weight: ptr(9.0), Keywords: ptr("friends")}, engine.EditOptions{})
 	require.NoError(t, err)
 	require.Equal(t, edge(), *e)
 	require.Equal(t, []any{"Ada Lovelace", 9.0, "friends", "They wrote letters."}, []any{e.Source, e.Properties["weight"], e.Properties["keywords"], e.Properties["description"]}, "it points as it did")
@@ -307,12 +307,12 @@ func TestEdit_Relation(t *testing.T) {
 	require.Len(t, g.Nodes, 1)
 	v.Restart()
 	kb = v.KB("k")
-	_, err = kb.EditRelation(ctx, "Babbage", "Ada Lovelace", engine.RelationEdit{Weight: ptr(1.0)}, false)
+	_, err = kb.EditRelation(ctx, "Babbage", "Ada Lovelace", engine.RelationEdit{Weight: ptr(1.0)}, engine.EditOptions{})
 	require.ErrorIs(t, err, engine.ErrNotFound)
 	_, err = kb.CreateRelation(ctx, "Babbage", "Ada Lovelace", engine.RelationEdit{})
 	require.NoError(t, err)
 	require.Equal(t, []any{"Babbage", 2.0, "They wrote letters."}, []any{edge().Source, edge().Properties["weight"], edge().Properties["description"]}, "it comes back and points as it was made")
-	_, err = kb.EditRelation(ctx, "Ada Lovelace", "Babbage", engine.RelationEdit{Description: ptr("d")}, false)
+	_, err = kb.EditRelation(ctx, "Ada Lovelace", "Babbage", engine.RelationEdit{Description: ptr("d")}, engine.EditOptions{})
 	require.NoError(t, err)
 	require.Equal(t, []any{"Babbage", "d"}, []any{edge().Source, edge().Properties["description"]})
 	_, err = kb.CreateRelation(ctx, "Ada Lovelace", "Babbage", engine.RelationEdit{})
@@ -372,7 +372,7 @@ func TestEdit_Refuses(t *testing.T) {
 	}
 	relate := func(a, b string, e engine.RelationEdit) error { _, err := kb.CreateRelation(ctx, a, b, e); return err }
 	change := func(a, b string, e engine.RelationEdit) error {
-		_, err := kb.EditRelation(ctx, a, b, e, false)
+		_, err := kb.EditRelation(ctx, a, b, e, engine.EditOptions{})
 		return err
 	}
 	merge := func(into string, names ...string) error {
@@ -464,7 +464,7 @@ func act(kb *engine.KB, r *rand.Rand, merges *[]string) error {
 	case 7:
 		_, err = kb.CreateRelation(ctx, name(), name(), engine.RelationEdit{Description: text(), Weight: ptr(float64(1 + r.IntN(3)))})
 	case 8:
-		_, err = kb.EditRelation(ctx, name(), name(), engine.RelationEdit{Keywords: text(), Description: text(), Weight: ptr(2.0)}, false)
+		_, err = kb.EditRelation(ctx, name(), name(), engine.RelationEdit{Keywords: text(), Description: text(), Weight: ptr(2.0)}, engine.EditOptions{})
 	case 9:
 		err = kb.DeleteRelation(ctx, name(), name())
 	}
@@ -644,4 +644,69 @@ func TestEdit_Concurrent(t *testing.T) {
 	v.Restart()
 	v.Wait()
 	require.Equal(t, observe(t, v, "k"), followed)
+}
+
+// Of two who edit what both have looked at, the second is told; what documents say
+// meanwhile is nobody's edit.
+func TestEdit_IfTag(t *testing.T) {
+	v, kb := handful(t)
+	tag := func(n *engine.GraphNode) []string { return []string{n.Properties[engine.HandTag].(string)} }
+	seen := []string{engine.NoHandTag}
+	require.NotContains(t, entityOf(t, kb, "Babbage").Properties, engine.HandTag)
+	v.Add("k", "d", "entity|Babbage|person|He sat at a desk.\n")
+	v.Wait()
+	n, err := kb.EditEntity(ctx, "babbage", engine.EntityEdit{Type: ptr("engineer")}, engine.EditOptions{IfTag: seen})
+	require.NoError(t, err)
+	_, err = kb.EditEntity(ctx, "Babbage", engine.EntityEdit{Type: ptr("writer")}, engine.EditOptions{IfTag: seen})
+	require.ErrorIs(t, err, engine.ErrChanged)
+	require.Equal(t, "engineer", entityOf(t, kb, "Babbage").Properties["entity_type"])
+	require.Equal(t, tag(n), tag(entityOf(t, kb, "Babbage")))
+	_, err = kb.EditEntity(ctx, "Babbage", engine.EntityEdit{Name: ptr("Charles Babbage")}, engine.EditOptions{IfTag: append(seen, tag(n)...), AllowRename: true})
+	require.NoError(t, err)
+	_, err = kb.EditEntity(ctx, "Charles Babbage", engine.EntityEdit{}, engine.EditOptions{IfTag: seen, Reset: true})
+	require.ErrorIs(t, err, engine.ErrChanged)
+
+	e, err := kb.EditRelation(ctx, "Turin", "Babbage", engine.RelationEdit{Weight: ptr(2.0)}, engine.EditOptions{IfTag: seen})
+	require.NoError(t, err, "nobody has written anything of it yet, which is a tag too")
+	_, err = kb.EditRelation(ctx, "Turin", "Charles Babbage", engine.RelationEdit{Weight: ptr(3.0)}, engine.EditOptions{IfTag: seen})
+	require.ErrorIs(t, err, engine.ErrChanged)
+	_, err = kb.EditRelation(ctx, "Turin", "Babbage", engine.RelationEdit{Weight: ptr(3.0)}, engine.EditOptions{IfTag: []string{e.Properties[engine.HandTag].(string)}})
+	require.NoError(t, err)
+	f, err := engine.ParseFilter([]byte(`{"doc_ids":["a"]}`))
+	require.NoError(t, err)
+	under, err := kb.Entity(ctx, "Babbage", f)
+	require.NoError(t, err)
+	require.NotContains(t, under.Properties, engine.HandTag, "what people wrote is out of sight")
+}
+
+// The list of names is whole and in one order, whatever the size of its pages.
+func TestAliases_Pages(t *testing.T) {
+	_, kb := handful(t)
+	page, err := kb.Aliases(ctx, "", 0)
+	require.NoError(t, err)
+	require.Equal(t, &engine.AliasesPage{Aliases: []engine.Alias{}}, page)
+	m, err := kb.Merge(ctx, engine.MergeRequest{Change: []string{"Augusta King", "Turin"}, Into: "Ada Lovelace"})
+	require.NoError(t, err)
+	_, err = kb.EditEntity(ctx, "Ada Lovelace", engine.EntityEdit{Name: ptr("Ada King")}, engine.EditOptions{AllowRename: true})
+	require.NoError(t, err)
+	for limit := 1; limit < 5; limit++ {
+		var all []engine.Alias
+		for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
+			require.Less(t, pages, 4)
+			page, err := kb.Aliases(ctx, cursor, limit)
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(page.Aliases), limit)
+			all, cursor = append(all, page.Aliases...), page.NextCursor
+		}
+		require.Len(t, all, 3)
+		rename := all[0].MergeID
+		require.NotEqual(t, m.MergeID, rename)
+		require.Equal(t, []engine.Alias{
+			{Name: "Ada Lovelace", Into: "Ada King", Entity: "Ada King", Rename: true, MergeID: rename},
+			{Name: "Augusta King", Into: "Ada Lovelace", Entity: "Ada King", MergeID: m.MergeID},
+			{Name: "Turin", Into: "Ada Lovelace", Entity: "Ada King", MergeID: m.MergeID},
+		}, all)
+	}
+	_, err = kb.Aliases(ctx, "!", 0)
+	require.ErrorIs(t, err, engine.ErrBadInput)
 }

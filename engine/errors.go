@@ -22,6 +22,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict marks a known document id with other content: PUT changes it.
 	ErrConflict = errors.New("a document with this id and other content or metadata exists; PUT changes it")
+	// ErrChanged marks an edit of what somebody else has changed since it was looked at.
+	ErrChanged = errors.New("it was changed meanwhile; read it again")
 	// ErrExists marks an entity or relation that is to be created and is there.
 	ErrExists = errors.New("it is there already; PUT changes it")
 	// ErrState marks an act that the document's present state does not allow.

@@ -481,7 +481,7 @@ func TestFilter_LeavesOutWhatPeopleWrote(t *testing.T) {
 			require.NoError(t, err)
 			_, err = kb.EditEntity(ctx, "Babbage", engine.EntityEdit{Type: ptr("kanari"), Description: ptr("The kanari's friend."), Name: ptr("Kanari Babbage")}, engine.EditOptions{AllowRename: true})
 			require.NoError(t, err)
-			_, err = kb.EditRelation(ctx, "Ada", "Kanari Babbage", engine.RelationEdit{Description: ptr("A kanari said so."), Keywords: ptr("kanari"), Weight: ptr(70.0)}, false)
+			_, err = kb.EditRelation(ctx, "Ada", "Kanari Babbage", engine.RelationEdit{Description: ptr("A kanari said so."), Keywords: ptr("kanari"), Weight: ptr(70.0)}, engine.EditOptions{})
 			require.NoError(t, err)
 			_, err = kb.Merge(ctx, engine.MergeRequest{Change: []string{"Ada"}, Into: "Kanari"})
 			require.NoError(t, err)

@@ -226,7 +226,7 @@ func (v *graphView) node(id uint32, out *[]GraphNode) error {
 		"entity_id": name, "entity_type": p.typ, "description": p.description, "source_id": ids, "file_path": paths,
 		"degree": v.f.v.degree(id), "mentions": v.f.v.mentioned(id),
 	}}
-	v.byHand(p, n.Properties)
+	v.byHand(p, v.f.v.entities[id].edit, n.Properties)
 	if v.f.v.whole() {
 		if names := v.f.v.otherNames(id); len(names) > 0 {
 			n.Properties["aliases"] = names
@@ -247,17 +247,17 @@ func (v *graphView) edge(rel uint32, out *[]GraphEdge) error {
 	e := GraphEdge{ID: a + "-" + b, Type: "DIRECTED", Source: a, Target: b, Properties: map[string]any{
 		"weight": float64(w), "keywords": p.keywords, "description": p.description, "source_id": ids, "file_path": paths,
 	}}
-	v.byHand(p, e.Properties)
+	v.byHand(p, v.f.v.relations[rel].edit, e.Properties)
 	*out = append(*out, e)
 	return nil
 }
 
 // byHand marks what people wrote. What no document says has LightRAG's source for it.
-func (v *graphView) byHand(p profile, properties map[string]any) {
+func (v *graphView) byHand(p profile, e *editRecord, properties map[string]any) {
 	if !p.manual {
 		return
 	}
-	properties["source"] = "manual"
+	properties["source"], properties[HandTag] = "manual", handTag(e)
 	if len(p.sources) == 0 {
 		properties["source_id"], properties["file_path"] = "manual_creation", "manual_creation"
 	}

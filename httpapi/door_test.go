@@ -484,6 +484,7 @@ GET {kb}/graph/related: kb:access
 POST {kb}/graph/communities: kb:access
 GET {kb}/graph/communities: kb:access
 GET {kb}/graph/duplicates: kb:access
+GET {kb}/graph/aliases: kb:access
 POST {kb}/graph/entity: document:update
 PUT {kb}/graph/entity: document:update
 DELETE {kb}/graph/entity: document:update

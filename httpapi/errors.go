@@ -87,6 +87,7 @@ var answers = []answer{
 	// The state of things.
 	{engine.ErrConflict, 409, "CONFLICT", "", 0},
 	{tenancy.ErrConflict, 409, "CONFLICT", "", 0},
+	{engine.ErrChanged, 412, "PRECONDITION_FAILED", "", 0},
 	{engine.ErrExists, 409, "CONFLICT", "", 0},
 	{engine.ErrState, 409, "CONFLICT", "", 0},
 	{engine.ErrNoModel, 409, "NO_MODEL", "This needs a language model and none is configured.", 0},

@@ -72,6 +72,9 @@ func (s *Server) graphEntity(w http.ResponseWriter, r *http.Request, kb *engine.
 	if err != nil {
 		return err
 	}
+	if f == nil { // else what people wrote is out of sight
+		setTag(w, e.Properties)
+	}
 	return bare(w, e)
 }
 

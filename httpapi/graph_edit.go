@@ -3,6 +3,7 @@ package httpapi
 import (
 	"fmt"
 	"net/http"
+	"strings"
 
 	"alcove/engine"
 )
@@ -23,6 +24,29 @@ func entityData(n *engine.GraphNode) map[string]any {
 func relationData(e *engine.GraphEdge) map[string]any {
 	e.Properties["src_id"], e.Properties["tgt_id"] = e.Source, e.Target
 	return e.Properties
+}
+
+// ifMatch are the tags of If-Match; none of them is "*", which asks for nothing that
+// an edit does not ask for anyway. A weak tag matches nothing, as RFC 9110 has it.
+func ifMatch(r *http.Request) (tags []string) {
+	for _, line := range r.Header.Values("If-Match") {
+		for tag := range strings.SplitSeq(line, ",") {
+			if tag = strings.TrimSpace(tag); tag == "*" {
+				return nil
+			}
+			tags = append(tags, strings.Trim(tag, `"`))
+		}
+	}
+	return tags
+}
+
+// setTag puts what an If-Match may say next time into ETag.
+func setTag(w http.ResponseWriter, properties map[string]any) {
+	tag, ok := properties[engine.HandTag].(string)
+	if !ok {
+		tag = engine.NoHandTag
+	}
+	w.Header().Set("ETag", `"`+tag+`"`)
 }
 
 // entityInput is LightRAG's body of /graph/entity/create.
@@ -57,10 +81,13 @@ func (s *Server) editEntity(w http.ResponseWriter, r *http.Request, kb *engine.K
 	if err := s.decodeSmall(r, &in); err != nil {
 		return err
 	}
-	n, err := kb.EditEntity(r.Context(), in.Name, in.Data, engine.EditOptions{Reset: in.Reset, AllowRename: in.AllowRename, AllowMerge: in.AllowMerge})
+	n, err := kb.EditEntity(r.Context(), in.Name, in.Data, engine.EditOptions{
+		Reset: in.Reset, AllowRename: in.AllowRename, AllowMerge: in.AllowMerge, IfTag: ifMatch(r),
+	})
 	if err != nil {
 		return err
 	}
+	setTag(w, n.Properties)
 	return bare(w, done{"success", "Entity updated successfully", entityData(n)})
 }
 
@@ -107,10 +134,11 @@ func (s *Server) editRelation(w http.ResponseWriter, r *http.Request, kb *engine
 	if err := s.decodeSmall(r, &in); err != nil {
 		return err
 	}
-	e, err := kb.EditRelation(r.Context(), in.Source, in.Target, in.Data, in.Reset)
+	e, err := kb.EditRelation(r.Context(), in.Source, in.Target, in.Data, engine.EditOptions{Reset: in.Reset, IfTag: ifMatch(r)})
 	if err != nil {
 		return err
 	}
+	setTag(w, e.Properties)
 	return bare(w, done{"success", "Relation updated successfully", relationData(e)})
 }
 
@@ -164,4 +192,16 @@ func (s *Server) duplicates(w http.ResponseWriter, r *http.Request, kb *engine.R
 		return err
 	}
 	return bare(w, d)
+}
+
+func (s *Server) aliases(w http.ResponseWriter, r *http.Request, kb *engine.Reader) error {
+	limit, err := intParam(r, "limit")
+	if err != nil {
+		return err
+	}
+	page, err := kb.Aliases(r.Context(), r.URL.Query().Get("cursor"), limit)
+	if err != nil {
+		return err
+	}
+	return success(w, page)
 }

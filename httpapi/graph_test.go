@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -24,6 +25,7 @@ func TestGraph_Edits(t *testing.T) {
 	require.Equal(t, map[string]any{
 		"entity_name": "Ada Lovelace", "entity_id": "Ada Lovelace", "entity_type": "person", "description": "She wrote notes.",
 		"source_id": "manual_creation", "file_path": "manual_creation", "source": "manual", "degree": 0.0, "mentions": 0.0,
+		"hand_tag": made["data"].(map[string]any)["hand_tag"],
 	}, made["data"])
 	entity("Augusta / King", `{}`)
 	entity("Engine", `{}`)
@@ -174,4 +176,35 @@ func FuzzGraphQuery(f *testing.F) {
 		}
 		require.LessOrEqual(t, len(found.Entities), 4)
 	})
+}
+
+// An ETag is what If-Match takes: the second of two edits of one state is 412.
+func TestGraph_IfMatch(t *testing.T) {
+	h := newHouse(t, Options{})
+	at := acmeMain + "/graph"
+	h.ok(201, post, at+"/entity", `{"entity_name":"Ada"}`)
+	tag := h.as(h.admin, get, at+"/entity?name=Ada", "").Header().Get("ETag")
+	require.Regexp(t, `^"[0-9a-f]+"$`, tag)
+	edit := func(typ string, match ...string) *httptest.ResponseRecorder {
+		var head []string
+		for _, m := range match {
+			head = append(head, "If-Match", m)
+		}
+		return h.as(h.admin, put, at+"/entity", `{"entity_name":"Ada","updated_data":{"entity_type":"`+typ+`"}}`, head...)
+	}
+	w := edit("person", tag)
+	require.Equal(t, 200, w.Code)
+	next := w.Header().Get("ETag")
+	require.NotEqual(t, tag, next)
+	refused(t, edit("place", tag), 412, "PRECONDITION_FAILED")
+	refused(t, edit("place", "W/"+next), 412, "PRECONDITION_FAILED")
+	require.Equal(t, 200, edit("writer", tag+", "+next).Code)
+	require.Equal(t, 200, edit("poet", "*").Code)
+	require.Equal(t, 200, edit("countess").Code)
+	h.ok(201, post, at+"/entity", `{"entity_name":"Babbage"}`)
+	h.ok(201, post, at+"/relation", `{"source_entity":"Ada","target_entity":"Babbage","relation_data":{}}`)
+	refused(t, h.as(h.admin, put, at+"/relation", `{"source_id":"Ada","target_id":"Babbage","updated_data":{"weight":2}}`, "If-Match", tag), 412, "PRECONDITION_FAILED")
+
+	h.ok(200, post, at+"/merge", `{"entities_to_change":["Ada"],"entity_to_change_into":"Babbage"}`)
+	require.Len(t, h.ok(200, get, at+"/aliases", "")["aliases"], 1)
 }

@@ -121,6 +121,7 @@ var operations = map[string]operation{
 	"GET " + pathGraph + "/related":        tells("Rank the entities related to a name", nil, engine.Related{}),
 	"POST " + pathGraph + "/communities":   tells("Begin to make the communities of the graph", nil, engine.Communities{}),
 	"GET " + pathGraph + "/communities":    tells("List the communities of the graph", nil, engine.Communities{}),
+	"GET " + pathGraph + "/aliases":        gives("List the names that stand for others", nil, engine.AliasesPage{}),
 	"GET " + pathGraph + "/duplicates":     tells("List entities that may be one", nil, engine.Duplicates{}),
 
 	"POST " + pathGraph + "/entity":     tells("Make an entity", entityInput{}, done{}).with(func(o *operation) { o.status = http.StatusCreated }),

@@ -180,6 +180,7 @@ func (s *Server) ownRoutes() []route {
 		s.reads(post, pathGraph+"/communities", tenancy.PermKBAccess, s.makeCommunities),
 		s.reads(get, pathGraph+"/communities", tenancy.PermKBAccess, s.communities, "limit", "members"),
 		s.reads(get, pathGraph+"/duplicates", tenancy.PermKBAccess, s.duplicates, "limit"),
+		s.reads(get, pathGraph+"/aliases", tenancy.PermKBAccess, s.aliases, "cursor", "limit"),
 
 		s.writes(post, pathGraph+"/entity", tenancy.PermDocumentUpdate, s.createEntity),
 		s.writes(put, pathGraph+"/entity", tenancy.PermDocumentUpdate, s.editEntity),
