@@ -18,7 +18,13 @@ const gatherWait = 20 * time.Millisecond
 // while a model is asked. Safe for concurrent use; the zero value is ready.
 type gatherer struct {
 	mu   sync.Mutex
-	open map[Embedder]*gathered // calls that still take texts
+	open map[sharing]*gathered // calls that still take texts
+}
+
+// sharing is who may share a call: documents of one tenant, which pays for it.
+type sharing struct {
+	m      Embedder
+	tenant string
 }
 
 // gathered is one call to come.
@@ -37,7 +43,11 @@ func (e *Engine) embedShared(ctx context.Context, m Embedder, texts []string, ba
 	if m.Pure() || inHand < 2 || len(texts) >= batch || !reflect.TypeOf(m).Comparable() {
 		return e.embedTexts(ctx, m, forWork, texts)
 	}
-	vectors, err := e.gather.embed(ctx, m, texts, batch, inHand, func(all []string) ([][]float32, error) {
+	who := sharing{m: m}
+	if s := payer(ctx); s != nil {
+		who.tenant = s.TenantID()
+	}
+	vectors, err := e.gather.embed(ctx, who, texts, batch, inHand, func(all []string) ([][]float32, error) {
 		return e.embedTexts(ctx, m, forWork, all)
 	})
 	if err != nil && ctx.Err() == nil {
@@ -46,20 +56,20 @@ func (e *Engine) embedShared(ctx context.Context, m Embedder, texts []string, ba
 	return vectors, err
 }
 
-// embed puts texts into the call that is open for an embedder, or opens one and
+// embed puts texts into the call that is open for who shares it, or opens one and
 // makes it with call as soon as it is full, nobody is missing, or gatherWait is over.
-func (g *gatherer) embed(ctx context.Context, m Embedder, texts []string, batch, inHand int, call func([]string) ([][]float32, error)) ([][]float32, error) {
+func (g *gatherer) embed(ctx context.Context, who sharing, texts []string, batch, inHand int, call func([]string) ([][]float32, error)) ([][]float32, error) {
 	g.mu.Lock()
-	c := g.open[m]
+	c := g.open[who]
 	if c != nil && len(c.texts)+len(texts) > batch {
-		g.shut(m, c)
+		g.shut(who, c)
 		c = nil
 	}
 	if c != nil {
 		at := len(c.texts)
 		c.texts = append(c.texts, texts...)
 		if c.sharers++; c.sharers >= inHand || len(c.texts) == batch {
-			g.shut(m, c)
+			g.shut(who, c)
 		}
 		g.mu.Unlock()
 		select {
@@ -74,9 +84,9 @@ func (g *gatherer) embed(ctx context.Context, m Embedder, texts []string, batch,
 	}
 	c = &gathered{texts: append([]string(nil), texts...), sharers: 1, full: make(chan struct{}), done: make(chan struct{})}
 	if g.open == nil {
-		g.open = map[Embedder]*gathered{}
+		g.open = map[sharing]*gathered{}
 	}
-	g.open[m] = c
+	g.open[who] = c
 	g.mu.Unlock()
 	t := time.NewTimer(gatherWait)
 	defer t.Stop()
@@ -86,8 +96,8 @@ func (g *gatherer) embed(ctx context.Context, m Embedder, texts []string, batch,
 	case <-ctx.Done(): // the call fails at once, and the others ask for themselves
 	}
 	g.mu.Lock()
-	if g.open[m] == c {
-		g.shut(m, c)
+	if g.open[who] == c {
+		g.shut(who, c)
 	}
 	g.mu.Unlock() // from here on nobody joins
 	c.vectors, c.err = call(c.texts)
@@ -99,7 +109,7 @@ func (g *gatherer) embed(ctx context.Context, m Embedder, texts []string, batch,
 }
 
 // shut ends the gathering for a call. g.mu is held.
-func (g *gatherer) shut(m Embedder, c *gathered) {
-	delete(g.open, m)
+func (g *gatherer) shut(who sharing, c *gathered) {
+	delete(g.open, who)
 	close(c.full)
 }
