@@ -39,10 +39,9 @@ const (
 )
 
 // routeTable is the map of the wire: every route, the right it asks for, who
-// serves it and the query parameters it knows. open shows no data; password is how a
-// token is got; managed acts
-// through tenancy in the caller's name; reads hands out a *engine.Reader and
-// writes a *engine.KB of the one knowledge base in the path.
+// serves it and the query parameters it knows. open shows no data; password is how
+// a token is got; managed acts through tenancy in the caller's name; reads hands out
+// a *engine.Reader and writes a *engine.KB of the one knowledge base in the path.
 func (s *Server) routeTable() []route {
 	routes := s.ownRoutes()
 	if s.o.Single != "" {

@@ -36,8 +36,8 @@ var defaultHashCost = hashCost{kib: 19 << 10, passes: 2}
 // machine's memory.
 var maxHashCost = hashCost{kib: 1 << 20, passes: 64}
 
-// maxHashWaiting is how many sign-ins wait for a hash; more are ErrBusy. With the two or
-// more that run they take about a second to work off.
+// maxHashWaiting is how many sign-ins wait for a hash; more are ErrBusy. One processor
+// works them off in about a second.
 const maxHashWaiting = 64
 
 // hasher makes and checks hashes of passwords, few at a time: each takes 19 MiB and a
