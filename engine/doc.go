@@ -16,7 +16,7 @@
 // a version out of sight in one commit. The records are in records.go: documents,
 // chunks, vectors and contributions are ground state, everything else is derived.
 // A model's answer that was paid for is kept in answers.go. Model calls wait in
-// places.go, where a question goes before a document; settings.go puts what a knowledge
+// schedule.go, fairly between tenants and a question before a document; settings.go puts what a knowledge
 // base sets over what its tenant and the server do; embedding.go takes texts
 // through the Embedder (gather.go: those of several documents at once), remote.go is what the adapters of servers share. A model
 // extracts by extract.go, under the prompts of prompts.go and the settings of the

@@ -43,6 +43,15 @@ func TestCheck_FindsWhatIsWrong(t *testing.T) {
 			b, err := jobRecord{KB: 77, TenantID: "x", KBID: "y"}.encode()
 			return firstError(err, tx.Set(sys, kindJob, u64(5), b), tx.Set(sys, kindJobOf, u64s(77, 5), nil))
 		}, "its knowledge base x/y is not there"},
+		"wrong use of a tenant": {func(_ *Store, tx *keyspace.Tx, tn, _ uint64, _ string) error {
+			return setJSON(tx, kindUse, u64(tn), counted{Documents: 7})
+		}, "counts 7 documents"},
+		"wrong use of a knowledge base": {func(_ *Store, tx *keyspace.Tx, tn, kb uint64, _ string) error {
+			return firstError(setJSON(tx, kindUse, u64(tn), counted{}), setJSON(tx, kindUseKB, u64(kb), counted{Documents: 9}))
+		}, "its knowledge bases have 9"},
+		"use of nobody": {func(_ *Store, tx *keyspace.Tx, _, _ uint64, _ string) error {
+			return setJSON(tx, kindUse, u64(4711), counted{})
+		}, "of tenant number 4711 that is not there"},
 		"records of nobody": {func(_ *Store, tx *keyspace.Tx, _, _ uint64, _ string) error {
 			return tx.Set(dataOf(4711), 'D', []byte("orphan"), nil)
 		}, "number 4711 has records"},

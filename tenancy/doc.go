@@ -23,6 +23,10 @@
 // that everything adds up. What tenants and knowledge bases may set is in config.go, what
 // they cost in overhead.go. Secrets are made and judged in secret.go.
 //
-// What belongs here and is not here yet: quotas beyond the number of knowledge bases
-// (Quota), rate limits.
+// What a tenant may use is its Quota (quota.go); what it has in use is counted by
+// Space.Commit in the transaction that changes it (quota_count.go), but for calls and model
+// tokens of the month, which are kept in memory and written down (usage.go). Rate limits
+// are sliding windows (limit.go) of who has entered a Space (limit_rates.go).
+//
+// What belongs here and is not here yet: the quotas of entities and relations.
 package tenancy
