@@ -75,14 +75,16 @@ func (c *rooms) Collect(ch chan<- prometheus.Metric) {
 	// Only tenants that have series of their own: their number is bounded.
 	ctx, stop := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer stop()
-	bytes, err := c.s.o.Store.TenantBytes(ctx, c.s.metrics.labelled())
+	used, err := c.s.o.Store.TenantCounts(ctx, c.s.metrics.labelled())
 	if err != nil {
-		c.s.o.Logger.Warn("storage of tenants could not be read for the metrics", "err", err)
+		c.s.o.Logger.Warn("what tenants use could not be read for the metrics", "err", err)
 		return
 	}
-	desc := prometheus.NewDesc(metricPrefix+"storage_used_per_tenant_bytes", "Bytes of records, by tenant.", []string{"tenant_id"}, nil)
-	for id, n := range bytes {
-		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), id)
+	storage := prometheus.NewDesc(metricPrefix+"storage_used_per_tenant_bytes", "Bytes of records, by tenant.", []string{"tenant_id"}, nil)
+	documents := prometheus.NewDesc(metricPrefix+"documents_per_tenant", "Documents, by tenant.", []string{"tenant_id"}, nil)
+	for id, n := range used {
+		ch <- prometheus.MustNewConstMetric(storage, prometheus.GaugeValue, float64(n.StorageBytes), id)
+		ch <- prometheus.MustNewConstMetric(documents, prometheus.GaugeValue, float64(n.Documents), id)
 	}
 }
 

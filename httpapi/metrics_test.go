@@ -53,6 +53,7 @@ func TestMetrics_OfADR007(t *testing.T) {
 		"lightrag_isolation_violations_total":                                                "0",
 		`lightrag_query_latency_per_tenant_seconds_count{tenant_id="acme"}`:                  "1",
 		"lightrag_document_processing_time_seconds_count":                                    "1",
+		`lightrag_documents_per_tenant{tenant_id="acme"}`:                                    "1",
 		"lightrag_rag_instance_cache_size":                                                   "1",
 		"lightrag_failed_auth_attempts_total":                                                "1",
 		"lightrag_permission_denials_total":                                                  "3",
