@@ -3,6 +3,7 @@ package graph
 import (
 	"cmp"
 	"slices"
+	"sync"
 )
 
 // Walk is what KHop found.
@@ -25,11 +26,12 @@ func (v View) KHop(start []uint32, depth, maxNodes, maxFanout int) Walk {
 	defer v.g.mu.RUnlock()
 	var w Walk
 	maxNodes = max(0, maxNodes)
-	seen := make(map[uint32]struct{}, min(maxNodes, 64))
+	seen := newMarks(len(v.g.nodes))
+	defer allMarks.Put(seen)
 	level := make([]uint32, 0, 16)
 	for _, id := range start {
-		if _, dup := seen[id]; !dup && v.has(id) {
-			seen[id] = struct{}{}
+		if v.has(id) && !seen.has(id) {
+			seen.set(id)
 			level = append(level, id)
 		}
 	}
@@ -48,15 +50,40 @@ func (v View) KHop(start []uint32, depth, maxNodes, maxFanout int) Walk {
 	return w
 }
 
+// marks is a set of entities as an array by number: a walk asks it for every link it
+// reads, and a map costs ten times as much there. It is emptied by counting on.
+type marks struct {
+	of  []uint32
+	now uint32
+}
+
+var allMarks = sync.Pool{New: func() any { return new(marks) }}
+
+func newMarks(n int) *marks {
+	m := allMarks.Get().(*marks)
+	if len(m.of) < n {
+		*m = marks{of: make([]uint32, n+n/4)}
+	}
+	if m.now++; m.now == 0 { // it went round
+		clear(m.of)
+		m.now = 1
+	}
+	return m
+}
+
+func (m *marks) has(id uint32) bool { return m.of[id] == m.now }
+func (m *marks) set(id uint32)      { m.of[id] = m.now }
+func (m *marks) unset(id uint32)    { m.of[id] = 0 }
+
 // topNodes orders nodes and keeps the first n; the others leave seen.
-func (v View) topNodes(nodes []uint32, n int, seen map[uint32]struct{}, truncated *bool) []uint32 {
+func (v View) topNodes(nodes []uint32, n int, seen *marks, truncated *bool) []uint32 {
 	slices.SortFunc(nodes, v.compareNodes)
 	if len(nodes) <= n {
 		return nodes
 	}
 	*truncated = true
 	for _, id := range nodes[n:] {
-		delete(seen, id)
+		seen.unset(id)
 	}
 	return nodes[:n]
 }
@@ -64,22 +91,21 @@ func (v View) topNodes(nodes []uint32, n int, seen map[uint32]struct{}, truncate
 // nextLevel collects the unseen neighbours of a level and marks them seen. The
 // fan-out of a node is cut among all that earlier levels left, not among what
 // its brothers left, so that the result does not depend on who is asked first.
-func (v View) nextLevel(level []uint32, maxFanout int, seen map[uint32]struct{}, truncated *bool) []uint32 {
+func (v View) nextLevel(level []uint32, maxFanout int, seen *marks, truncated *bool) []uint32 {
 	var next []uint32
-	taken := make(map[uint32]struct{})
+	taken := newMarks(len(v.g.nodes))
+	defer allMarks.Put(taken)
 	var own []uint32
 	for _, id := range level {
 		n := &v.g.nodes[id]
 		if len(n.out)+len(n.in) <= maxFanout {
 			for _, list := range [2][]link{n.out, n.in} {
 				for _, l := range list {
-					if _, old := seen[l.to]; old || !v.counts(l.rel) {
+					if seen.has(l.to) || taken.has(l.to) || !v.counts(l.rel) {
 						continue
 					}
-					if _, dup := taken[l.to]; !dup {
-						taken[l.to] = struct{}{}
-						next = append(next, l.to)
-					}
+					taken.set(l.to)
+					next = append(next, l.to)
 				}
 			}
 			continue
@@ -87,7 +113,7 @@ func (v View) nextLevel(level []uint32, maxFanout int, seen map[uint32]struct{},
 		own = own[:0]
 		for _, list := range [2][]link{n.out, n.in} {
 			for _, l := range list {
-				if _, old := seen[l.to]; !old && v.counts(l.rel) {
+				if !seen.has(l.to) && v.counts(l.rel) {
 					own = append(own, l.to)
 				}
 			}
@@ -103,25 +129,25 @@ func (v View) nextLevel(level []uint32, maxFanout int, seen map[uint32]struct{},
 			own = append(own[:0], t.ids...)
 		}
 		for _, to := range own {
-			if _, dup := taken[to]; !dup {
-				taken[to] = struct{}{}
+			if !taken.has(to) {
+				taken.set(to)
 				next = append(next, to)
 			}
 		}
 	}
 	for _, id := range next {
-		seen[id] = struct{}{}
+		seen.set(id)
 	}
 	return next
 }
 
 // induced fills in the relations among the nodes, which are all that is in seen.
-func (v View) induced(w *Walk, seen map[uint32]struct{}, maxNodes, maxFanout int) {
+func (v View) induced(w *Walk, seen *marks, maxNodes, maxFanout int) {
 	g := v.g
 	for _, id := range w.Nodes {
 		n := &g.nodes[id]
 		for _, l := range n.out {
-			if _, ok := seen[l.to]; ok && v.counts(l.rel) {
+			if seen.has(l.to) && v.counts(l.rel) {
 				w.Relations = append(w.Relations, l.rel)
 			}
 		}

@@ -207,7 +207,7 @@ func TestQuadStore_ReadersBesideAWriter(t *testing.T) {
 				_, _ = g.Path(context.Background(), PathQuery{Start: []string{v}, Steps: []Step{{Follow: Both}, {Follow: Out}}, Limit: 10})
 				if i%30 == 0 {
 					_ = path.StartPath(s).Out().Unique().Iterate(context.Background()).EachValue(s, func(quad.Value) {})
-					}
+				}
 			}
 		})
 	}
