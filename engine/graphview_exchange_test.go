@@ -150,6 +150,19 @@ func TestImportRows(t *testing.T) {
 	_, err = kb.Entity(ctx, "turin", nil)
 	require.ErrorIs(t, err, engine.ErrNotFound)
 
+	// An entity that a passage names only as the end of a relation is not described by
+	// it, and the weight of a relation of which two things are said stays what it was.
+	long := strings.Repeat("word ", 1000) + "end."
+	require.NoError(t, take(graph.CSV, "kind,source,target,weight,description\nentity,Ada,,,"+long+"\nrelation,Ada,Turin,3,They met.<SEP>They wrote.\n"))
+	v.Wait()
+	n, err = kb.Entity(ctx, "Ada", nil)
+	require.NoError(t, err)
+	require.Equal(t, long, n.Properties["description"])
+	require.Equal(t, 2, n.Properties["mentions"], "in two passages")
+	g, err := kb.Graph(ctx, engine.GraphRequest{Label: "Ada"})
+	require.NoError(t, err)
+	require.Equal(t, 3.0, g.Edges[0].Properties["weight"])
+
 	for field, data := range map[string]string{
 		"body":                         "kind,source\n",
 		"entities[1].entity_name":      "kind,source\nentity,Ada\nentity,\" \"\n",

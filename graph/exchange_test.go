@@ -127,6 +127,16 @@ relation,Ada,Mr B,,letters,2.5,They wrote.,,
 `)
 }
 
+// A reader of CSV takes a carriage return before a line break away: what is written
+// has none, so that the second time is as the first.
+func TestRows_CSVLineBreaks(t *testing.T) {
+	b := write(t, CSV, &Rows{Entities: []EntityRow{{Name: "a", Description: "one\r\ntwo"}}})
+	got, err := ReadRows(CSV, b, 1)
+	require.NoError(t, err)
+	require.Equal(t, "one\ntwo", got.Entities[0].Description)
+	require.Equal(t, string(b), string(write(t, CSV, got)))
+}
+
 // What others write is read as far as the handbook says.
 func TestRows_OfOthers(t *testing.T) {
 	for _, c := range []struct {

@@ -102,6 +102,21 @@ func TestRank_AgreesWithPowerIteration(t *testing.T) {
 	}
 }
 
+// No mass is lost while it is shared out, to the unit.
+func TestRank_KeepsMass(t *testing.T) {
+	g := load(pairs(400))
+	p := push{v: g.Within(nil), q: RankQuery{Seeds: []uint32{0}, Return: 15, Bound: 1e-6}, at: map[uint32]int32{}}
+	p.start()
+	for range 40 {
+		p.round()
+		sum := uint64(0)
+		for _, n := range p.nodes {
+			sum += n.score + n.left
+		}
+		require.Equal(t, uint64(rankMass), sum)
+	}
+}
+
 // What is read is bounded, and the bound that then holds is said.
 func TestRank_ReadsAreBounded(t *testing.T) {
 	g := New()
