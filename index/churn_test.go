@@ -103,18 +103,19 @@ func TestVectors_Churn(t *testing.T) {
 				case ops / 8:
 					most = stay + r.IntN(100)
 				}
-				id := uint32(stay + r.IntN(ids-stay))
+				any := func() uint32 { return uint32(stay + r.IntN(ids-stay)) }
 				switch x := r.IntN(10); {
-				case len(model) > most+50:
-					if v.Delete(id) {
+				case x < 5 && len(model) < most:
+					for range 6 {
+						set(any(), r.IntN(len(pool)))
+					}
+				case x < 6, len(model) > most+50 && x < 9:
+					for range 8 {
+						id := any()
+						_, there := model[id]
+						require.Equal(t, there, v.Delete(id))
 						delete(model, id)
 					}
-				case x < 5 && len(model) < most:
-					set(id, r.IntN(len(pool)))
-				case x < 8:
-					_, there := model[id]
-					require.Equal(t, there, v.Delete(id))
-					delete(model, id)
 				default:
 					q := pool[r.IntN(len(pool))]
 					var keep func(uint32) bool
