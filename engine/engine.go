@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"alcove/index"
 	"alcove/tenancy"
 )
 
@@ -52,6 +53,9 @@ type Options struct {
 	AwayAttempts     int           // 20 tries of a model server that does nothing at all before the document fails
 	RetryBase        time.Duration // 1 s, doubled each time
 	AnswerCacheBytes int64         // 256 MiB a knowledge base
+	VectorIndex      string        // own: large spaces of vectors are searched by a graph of our own; coder, by the same inside coder/hnsw; exact, by a scan
+	VectorsCompact   bool          // vectors are kept in memory as a byte a number
+	VectorGraphFrom  int           // 12,000 vectors in a space before it gets a graph
 	MaxOpen          int           // 100 open knowledge bases
 	MaxOpenBytes     int64         // 512 MiB of open knowledge bases
 	RelatedChunks    int           // 5: LightRAG's RELATED_CHUNK_NUMBER
@@ -174,6 +178,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.ChunkPick != PickVector && o.ChunkPick != PickWeight {
 		return o, fmt.Errorf("ChunkPick %q is neither VECTOR nor WEIGHT", o.ChunkPick)
+	}
+	if err := index.Backend(o.VectorIndex).Check(); err != nil {
+		return o, fmt.Errorf("VectorIndex: %w", err)
 	}
 	if o.MaxOpenBytes == 0 {
 		o.MaxOpenBytes = 512 << 20

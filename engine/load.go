@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"alcove/index"
 	"alcove/tenancy"
 )
 
@@ -23,7 +24,7 @@ const applyBatch = 64
 // visible versions first, then chunks, vectors and contributions side by side
 // in key order, and skips what no reader may see. Records that do not add up
 // are ErrDamaged: a base that is short is refused, never served in part.
-func loadResident(ctx context.Context, e *Engine, s *tenancy.Space) (*resident, error) {
+func loadResident(ctx context.Context, e *Engine, s *tenancy.Space, vectors index.Options) (*resident, error) {
 	var r *resident
 	want, err := e.wanted(ctx, s)
 	if err != nil {
@@ -37,7 +38,7 @@ func loadResident(ctx context.Context, e *Engine, s *tenancy.Space) (*resident, 
 		if err := e.checkPinned(state, want); err != nil {
 			return err
 		}
-		r = newResident(state.Dim, e.o.Embedder.Pure())
+		r = newResident(state.Dim, e.o.Embedder.Pure(), vectors)
 		r.gen, r.changeovers = state.Generation, state.Changeovers
 		visible, err := visibleVersions(tx)
 		if err != nil {
@@ -57,6 +58,9 @@ func loadResident(ctx context.Context, e *Engine, s *tenancy.Space) (*resident, 
 		}
 		return r.loadProfiles(tx, state.Dim, state.vectors().profiles)
 	})
+	if err == nil {
+		err = r.tend(ctx, e, s)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load knowledge base %s: %w", s.KBID(), err)
 	}

@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,12 +37,14 @@ type pool struct {
 // poolStats counts in plain atomics; a collector reads them.
 type poolStats struct {
 	hits, misses, evictions, loads atomic.Int64
+	graphs                         atomic.Int64
 	loadNanos                      atomic.Int64
 }
 
 // PoolStats says how the cache of open knowledge bases fares.
 type PoolStats struct {
 	Open, Hits, Misses, Evictions, Loads int64
+	Graphs                               int64 // vector graphs made and stored
 	Bytes                                int64
 	LoadTime                             time.Duration // of all loads together
 }
@@ -62,6 +66,7 @@ type openKB struct {
 	profiler profiler
 
 	communities communities // of the graph, when they were asked for
+	keeping, keepAgain bool // graphs are being stored, and there is more to store; of pool.mu
 }
 
 func newPool(e *Engine) *pool {
@@ -76,6 +81,14 @@ func (p *pool) close() {
 	p.cancel()
 	p.work.Wait()
 	p.mu.Lock()
+	open := slices.Collect(maps.Values(p.open))
+	p.mu.Unlock()
+	for _, kb := range open { // all are loaded: nobody is at work any more
+		if kb.res != nil {
+			kb.res.untend()
+		}
+	}
+	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, kb := range p.open {
 		p.drop(kb)
@@ -87,7 +100,7 @@ func (p *pool) close() {
 func (p *pool) forget(id tenancy.SpaceID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if kb := p.open[id]; kb != nil {
+	if kb := p.open[id]; kb != nil && !p.closed {
 		p.drop(kb)
 	}
 }
@@ -102,6 +115,13 @@ func (p *pool) drop(kb *openKB) {
 	delete(p.open, kb.id)
 	p.lru.Remove(kb.elem)
 	p.bytes -= kb.bytes
+	select {
+	case <-kb.ready:
+		if kb.res != nil && !p.closed { // close waits for the rest itself
+			p.work.Go(kb.res.untend)
+		}
+	default: // who loads it finds it gone
+	}
 }
 
 // acquire pins the knowledge base of a Space, loading it when it is not in
@@ -151,7 +171,9 @@ func (p *pool) acquire(ctx context.Context, s *tenancy.Space) (*openKB, func(), 
 func (p *pool) load(kb *openKB, s *tenancy.Space) {
 	defer p.work.Done()
 	t := time.Now()
-	res, err := loadResident(p.ctx, p.eng, s)
+	vectors := p.eng.o.vectorOptions()
+	vectors.Made = func() { p.graphMade(kb, s.TenantID(), s.KBID()) }
+	res, err := loadResident(p.ctx, p.eng, s, vectors)
 	p.stats.loads.Add(1)
 	p.stats.loadNanos.Add(int64(time.Since(t)))
 	p.mu.Lock()
@@ -161,6 +183,8 @@ func (p *pool) load(kb *openKB, s *tenancy.Space) {
 		p.drop(kb) // the next one to ask tries again
 	} else if !kb.gone {
 		p.account(kb)
+	} else {
+		p.work.Go(res.untend)
 	}
 	close(kb.ready)
 }
@@ -180,7 +204,9 @@ func (p *pool) release(kb *openKB) {
 	defer p.mu.Unlock()
 	kb.leases--
 	p.account(kb)
-	p.makeRoom(0)
+	if !p.closed {
+		p.makeRoom(0)
+	}
 }
 
 // makeRoom evicts idle bases, least recently used first, until extra more fit,
@@ -243,6 +269,6 @@ func (e *Engine) Stats() PoolStats {
 	return PoolStats{
 		Open: open, Bytes: bytes,
 		Hits: p.stats.hits.Load(), Misses: p.stats.misses.Load(), Evictions: p.stats.evictions.Load(),
-		Loads: p.stats.loads.Load(), LoadTime: time.Duration(p.stats.loadNanos.Load()),
+		Loads: p.stats.loads.Load(), Graphs: p.stats.graphs.Load(), LoadTime: time.Duration(p.stats.loadNanos.Load()),
 	}
 }

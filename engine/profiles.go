@@ -129,7 +129,7 @@ func (r *resident) loadProfiles(tx *tenancy.Tx, dim int, kind byte) error {
 	if r.profiles == nil || dim == 0 {
 		return nil
 	}
-	r.index.Entities, r.index.Relations = index.NewVectors(dim, index.Options{}), index.NewVectors(dim, index.Options{})
+	r.index.Entities, r.index.Relations = r.newSpace(dim), r.newSpace(dim)
 	type owner struct {
 		space *profileSpace
 		into  *index.Vectors
@@ -577,7 +577,7 @@ func (r *resident) setProfiles(tasks []profileTask, vecs [][]float32, gone []str
 			continue
 		}
 		if *into == nil {
-			*into = index.NewVectors(len(vecs[i]), index.Options{})
+			*into = r.newSpace(len(vecs[i]))
 		}
 		if err := (*into).Set(t.id, vecs[i]); err != nil {
 			return err

@@ -36,6 +36,7 @@ const (
 	kindProfileOdd   = 'Q' // the same in the other set
 	kindAlias        = 'N' // sha16(identity) -> aliasRecord
 	kindEdit         = 'E' // space1 sha16(name), as for profiles -> editRecord
+	kindGraph        = 'G' // space1 block4 -> part of a snapshot of the space's vector graph, see vectors.go
 	kindSummary      = 'M' // space1 sha16(name) -> summary: a description that a model wrote of many fragments, and of which
 )
 

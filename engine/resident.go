@@ -34,9 +34,11 @@ type resident struct {
 	chunks []residentChunk // by dense id
 	free   []uint32        // dense ids of chunks that are gone
 
-	index  *index.Index
-	recall *recall
-	graph  *graph.Graph
+	index   *index.Index
+	vectors index.Options // of its spaces
+	tended  bool          // its spaces keep themselves, see vectors.go
+	recall  *recall
+	graph   *graph.Graph
 
 	entities  []residentEntity    // by graph entity id
 	relations []residentRelation  // by graph relation id
@@ -147,10 +149,11 @@ func fixedWeight(w float64) int64 {
 	return max(1, int64(math.Round(min(w, 1e9)*weightUnit)))
 }
 
-func newResident(dim int, pure bool) *resident {
+func newResident(dim int, pure bool, vectors index.Options) *resident {
 	r := &resident{
 		docs:     map[docKey]*residentDoc{},
 		index:    &index.Index{},
+		vectors:  vectors,
 		recall:   newRecall(),
 		graph:    graph.New(),
 		surfaces: map[string]uint32{},
@@ -164,7 +167,7 @@ func newResident(dim int, pure bool) *resident {
 		r.profiles = newProfiles()
 	}
 	if dim > 0 {
-		r.index.Chunks = index.NewVectors(dim, index.Options{})
+		r.index.Chunks = r.newSpace(dim)
 	}
 	return r
 }
@@ -226,7 +229,7 @@ func (r *resident) apply(p preparedDoc) error {
 		p.doc.chunks = append(p.doc.chunks, id)
 		r.chunks[id] = residentChunk{doc: p.doc, ord: c.ord, start: int32(c.start), end: int32(c.end), tokens: int32(c.tokens)}
 		if r.index.Chunks == nil {
-			r.index.Chunks = index.NewVectors(len(c.vector), index.Options{})
+			r.index.Chunks = r.newSpace(len(c.vector))
 		}
 		if err := r.index.Chunks.Set(id, c.vector); err != nil {
 			return err
@@ -261,12 +264,13 @@ func (r *resident) remove(k docKey) {
 // of vectors that have dim numbers. Until each document is applied again the copy
 // is not to be read.
 func (r *resident) dropVectors(dim int) {
+	r.untend()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.moving = true
 	r.index.Chunks, r.index.Entities, r.index.Relations = nil, nil, nil
 	if dim > 0 {
-		r.index.Chunks = index.NewVectors(dim, index.Options{})
+		r.index.Chunks = r.newSpace(dim)
 	}
 	if r.profiles == nil {
 		return

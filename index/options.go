@@ -45,6 +45,10 @@ type Options struct {
 	// Workers insert into one graph at a time: 1. With more of them the graph is not
 	// a function of the order of changes any longer.
 	Workers int
+	// Made is called, by a goroutine of the space's own, when there is a new graph, or one
+	// that has grown by a quarter: when Snapshot is worth while. It must not wait for
+	// the space. Nil for nobody.
+	Made func()
 	// Compact keeps codes alone, a third of the memory. Scores are then off by some
 	// thousandths, and of the true ten nearest 0.98 to 0.99 are found, even by a scan.
 	Compact bool

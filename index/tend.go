@@ -162,6 +162,7 @@ func (v *Vectors) grow(w *view) {
 		v.own = &own{age: w.age}
 		v.own.hnsw = &hnsw{rowStore: w.rowStore}
 	}
+	before := v.own.measured
 	if !v.fill(v.own, &w.rowStore, w.n) {
 		return
 	}
@@ -170,13 +171,26 @@ func (v *Vectors) grow(w *view) {
 		return
 	}
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	next := *v.view.Load()
-	if next.age == w.age {
+	same := next.age == w.age
+	if same {
 		next.walk = g
 		v.view.Store(&next)
 	}
+	v.mu.Unlock()
+	if same && v.own.measured != before {
+		v.made()
+	}
 }
+
+func (v *Vectors) made() {
+	if v.o.Made != nil {
+		v.o.Made()
+	}
+}
+
+// Large says that the space has enough vectors for a graph.
+func (v *Vectors) Large() bool { return v.o.Backend != Exact && v.Len() >= v.o.From }
 
 // fill inserts what is missing and the rows of a store up to n. It is false when
 // the space was closed meanwhile.
@@ -318,6 +332,9 @@ func (v *Vectors) renew(w *view) {
 		v.own = made
 		v.view.Store(next)
 		v.mu.Unlock()
+		if made != nil {
+			v.made()
+		}
 		return
 	}
 }

@@ -114,6 +114,8 @@ func (v *values) server(log *slog.Logger) serverConfig {
 		EmbedBatch:       int(v.number("EMBEDDING_BATCH_NUM", 1, 2048)),
 		MaxOpen:          int(v.number("MAX_CACHED_INSTANCES", 1, 100_000)),
 		MaxOpenBytes:     resident,
+		VectorIndex:      v.oneOf("VECTOR_INDEX", "own", "coder", "exact"),
+		VectorsCompact:   v.oneOf("VECTOR_MEMORY", "full", "int8") == "int8",
 		MinRerankScore:   v.decimal("MIN_RERANK_SCORE", 0, 1e6),
 		RerankTokens:     int(v.number("RERANK_MAX_TOKENS_PER_DOC", 64, 1<<20)),
 		RelatedChunks:    int(v.number("RELATED_CHUNK_NUMBER", 1, 100)),

@@ -73,6 +73,8 @@ var settings = []setting{
 	{name: "RATE_LIMIT_BAD_CREDENTIALS_PER_MINUTE", def: "600", help: "bad tokens and keys of one address after which it gets 429 for a while; 0: no limit"},
 	{name: "MAX_CACHED_INSTANCES", def: "100", help: "knowledge bases in memory at once"},
 	{name: "CACHE_MEMORY_BYTES", def: "0", help: "bytes of knowledge bases in memory; 0: a quarter of the machine's or the container's memory"},
+	{name: "VECTOR_INDEX", def: "own", help: "how more than 12,000 vectors of a knowledge base are searched: own (a graph), coder (the same graph inside coder/hnsw) or exact (a scan)"},
+	{name: "VECTOR_MEMORY", def: "full", help: "full, or int8: vectors are kept in memory as a byte a number, a quarter of the bytes, for scores that are off by some thousandths"},
 	{name: "MAX_UPLOAD_BYTES", def: "52428800", help: "largest document"},
 	{name: "MAX_PARALLEL_INSERT", def: "8", help: "documents worked on at once (they wait for the disk as much as they compute)"},
 	{name: "KEEP_ORIGINALS", def: "false", help: "true: files of which a text is made (PDF, Office and the like) are kept beside it, compressed; false: unless the upload asks for it"},
