@@ -65,8 +65,8 @@ type openKB struct {
 	nudged   atomic.Bool // a background catch-up is on its way
 	profiler profiler
 
-	communities communities // of the graph, when they were asked for
-	keeping, keepAgain bool // graphs are being stored, and there is more to store; of pool.mu
+	communities        communities // of the graph, when they were asked for
+	keeping, keepAgain bool        // graphs are being stored, and there is more to store; of pool.mu
 }
 
 func newPool(e *Engine) *pool {

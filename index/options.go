@@ -49,8 +49,9 @@ type Options struct {
 	// that has grown by a quarter: when Snapshot is worth while. It must not wait for
 	// the space. Nil for nobody.
 	Made func()
-	// Compact keeps codes alone, a third of the memory. Scores are then off by some
-	// thousandths, and of the true ten nearest 0.98 to 0.99 are found, even by a scan.
+	// Compact keeps codes alone, a quarter of the memory. Scores are then off by some
+	// thousandths: of the true ten nearest 0.98 to 0.99 are found, even by a scan, and
+	// of near duplicates any.
 	Compact bool
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -264,4 +265,35 @@ func BenchmarkVectors_Set(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// The scan of float32 rows, which codes save most searches from, against plain
+// reading of the same memory: what is left to gain.
+func BenchmarkScan_AgainstStream(b *testing.B) {
+	const n, dim = 100_000, 384
+	r := rand.New(rand.NewPCG(7, 7))
+	v := NewVectors(dim, Options{})
+	x := randomVector(r, dim)
+	for i := range uint32(n) {
+		x[i%dim] = r.Float32()
+		if err := v.Set(i, x); err != nil {
+			b.Fatal(err)
+		}
+	}
+	w, s := v.view.Load(), new(scratch)
+	s.takes(&w.rowStore, x)
+	var scan, stream time.Duration
+	for b.Loop() {
+		t := time.Now()
+		top := best{k: 10}
+		w.scanRows(s, nil, 0, &top)
+		scan += time.Since(t)
+		t = time.Now()
+		for _, a := range w.arenas {
+			dot(a.rows, a.rows)
+		}
+		stream += time.Since(t)
+	}
+	b.ReportMetric(float64(stream)/float64(scan), "stream/scan")
+	b.ReportMetric(float64(n)*dim*4*float64(b.N)/scan.Seconds()/1e9, "GB/s")
 }

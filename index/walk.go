@@ -16,11 +16,12 @@ type walker interface {
 const (
 	// keepSample rows are shown to a filter to tell how many it lets through.
 	keepSample = 256
-	// A step of a walk costs as much as reading so many rows in a scan, since it
-	// finds nothing in a cache; asking a filter costs a share of one. Of 16,000 rows
-	// a scan of the accepted is faster from about half of them downwards.
-	stepCost = 5
-	keepCost = 0.5
+	// A step of a walk costs as much as reading a row in a scan and waiting for the
+	// memory, which takes as long as reading so many codes; asking a filter costs a share of
+	// a row. At 384 dimensions a step is 5 rows: of 16,000 rows a scan of the
+	// accepted is faster from about half of them downwards.
+	waitCodes = 1500
+	keepCost  = 0.5
 	// spareRows are scored besides the k that codes say are the nearest: with 20 the
 	// true nearest were among them in every set that was measured.
 	spareRows = 40
@@ -43,7 +44,8 @@ func (w *view) walked(s *scratch, keep func(uint32) bool, t *best) bool {
 	if keep != nil {
 		scan += keepCost * rows
 	}
-	if float64(h.ef.PerEf)*float64(ef)*stepCost >= scan {
+	step := 1 + waitCodes/float64(codeWidth(w.dim))
+	if float64(h.ef.PerEf)*float64(ef)*step >= scan {
 		return false
 	}
 	pool, err := w.walk.near(s, ef)
