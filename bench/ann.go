@@ -68,8 +68,7 @@ type ANNRow struct {
 // ANNDeleted is a space that has lost a share of its vectors.
 type ANNDeleted struct {
 	Percent int     `json:"percent"`
-	Waiting float64 `json:"recall_at_10_at_once"` // before the rebuild
-	Settled float64 `json:"recall_at_10_settled"`
+	Recall  float64 `json:"recall_at_10"`
 	Deleted int     `json:"deleted_found"` // of the hits
 }
 
@@ -305,18 +304,13 @@ func (o ANNOptions) mode(kind, mode string, base, queries [][]float32) (row ANNR
 	for _, percent := range o.Deletes {
 		for ; gone < len(base)*percent/100; gone++ {
 			v.Delete(uint32(order[gone]))
+			v.Settle() // so that a rebuild is of the same vectors in every run
 			exact.Delete(uint32(order[gone]))
 		}
 		d := ANNDeleted{Percent: percent}
-		var a, b int
-		if d.Waiting, a, err = annRecall(v, exact, queries); err != nil {
+		if d.Recall, d.Deleted, err = annRecall(v, exact, queries); err != nil {
 			return row, err
 		}
-		v.Settle()
-		if d.Settled, b, err = annRecall(v, exact, queries); err != nil {
-			return row, err
-		}
-		d.Deleted = a + b
 		row.After = append(row.After, d)
 	}
 	return row, nil

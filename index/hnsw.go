@@ -477,7 +477,8 @@ func (h *hnsw) spill(seen []uint64, from uint32) {
 
 // mend links what cannot be walked to, since its neighbours all have nearer ones:
 // among near duplicates some rows in a thousand. Each is linked from the nearest
-// node that has room.
+// node that has room. Where none has, it takes the place of the last link of the
+// nearest, and leads on to where that led.
 func (b *builder) mend() {
 	seen := b.reached()
 	s := scratches.Get().(*scratch)
@@ -488,16 +489,30 @@ func (b *builder) mend() {
 		}
 		p := b.pivot(row)
 		at := b.descend(&p, cand{b.far(&p, b.entry), b.entry}, b.top, 0, s, uint32(b.n))
-		for _, c := range b.spread(&p, at, efBuild, 0, s, uint32(b.n)) {
-			l := b.list(c.row, 0)
-			if n := atomic.LoadUint32(&l[0]); c.row != row && int(n) < len(l)-1 {
-				atomic.StoreUint32(&l[1+n], row)
-				atomic.StoreUint32(&l[0], n+1)
-				b.spill(seen, row)
-				break
+		pool := b.spread(&p, at, efBuild, 0, s, uint32(b.n))
+		from := slices.IndexFunc(pool, func(c cand) bool { return b.add(c.row, row) })
+		if from < 0 {
+			l := b.list(pool[0].row, 0)
+			last := atomic.LoadUint32(&l[linksBase])
+			atomic.StoreUint32(&l[linksBase], row)
+			if !b.add(row, last) {
+				atomic.StoreUint32(&b.list(row, 0)[linksBase], last)
 			}
 		}
+		b.spill(seen, row)
 	}
+}
+
+// add links a row on layer 0 if there is room.
+func (b *builder) add(from, to uint32) bool {
+	l := b.list(from, 0)
+	n := atomic.LoadUint32(&l[0])
+	if int(n) == len(l)-1 {
+		return false
+	}
+	atomic.StoreUint32(&l[1+n], to)
+	atomic.StoreUint32(&l[0], n+1)
+	return true
 }
 
 // near are the ef nodes nearest to the query in s, nearest first.

@@ -121,9 +121,9 @@ var widths = []int{32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 204
 
 const (
 	calibrateQueries = 200
-	// Queries are rows, each mixed with so much of another: a graph finds the
-	// neighbours of its own rows more easily than those of a question.
-	calibrateMix = 0.7
+	// Queries are rows with as much of another row, or without every other value, in
+	// turn: a graph finds the neighbours of its own rows more easily than those of a
+	// question, which is about several things or says less than a passage.
 )
 
 // calibrate measures a walk over the rows of w, which must cover them but for a
@@ -145,8 +145,16 @@ func calibrate(w *view, g walker, recall float64) calibration {
 			continue
 		}
 		q := w.values(row)
-		for j, x := range w.values(uint32((uint64(row) + uint64(n)/3) % uint64(n))) {
-			q[j] += calibrateMix * x
+		if i%2 == 0 {
+			for j, x := range w.values(uint32((uint64(row) + uint64(n)/3) % uint64(n))) {
+				q[j] += x
+			}
+		} else {
+			for j := range q {
+				if uint32(j)*2654435761>>16&1 == 0 { // (Knuth's multiplier)
+					q[j] = 0
+				}
+			}
 		}
 		if !s.takes(&w.rowStore, q) {
 			continue

@@ -44,11 +44,11 @@ the process, so that a busy machine changes them little.
 				return err
 			}
 			return report(cmd, asJSON, rows, func(w io.Writer) {
-				fmt.Fprintln(w, "vectors\tnumber\tdim\tmode\trecall@10\tef\tsearches/CPU s\tp50 ms\tp99 ms\tbuild CPU s\tB/vector\tof the graph\tallocations\tafter deletes: recall at once, settled, deleted found")
+				fmt.Fprintln(w, "vectors\tnumber\tdim\tmode\trecall@10\tef\tsearches/CPU s\tp50 ms\tp99 ms\tbuild CPU s\tB/vector\tof the graph\tallocations\tafter deletes: recall, deleted found")
 				for _, r := range rows {
 					fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%.4f\t%d\t%.0f\t%.3f\t%.3f\t%.2f\t%.0f\t%.0f\t%.0f\t", r.Kind, r.Vectors, r.Dim, r.Mode, r.Recall, r.Ef, r.QPS, r.P50, r.P99, r.Build, r.Bytes, r.Graph, r.Allocs)
 					for _, d := range r.After {
-						fmt.Fprintf(w, "%d%%: %.4f %.4f %d  ", d.Percent, d.Waiting, d.Settled, d.Deleted)
+						fmt.Fprintf(w, "%d%%: %.4f %d  ", d.Percent, d.Recall, d.Deleted)
 					}
 					fmt.Fprintln(w)
 				}
