@@ -87,6 +87,9 @@ func (k *KB) CreateEntity(ctx context.Context, name string, e EntityEdit) (*Grap
 	}); err != nil {
 		return nil, err
 	}
+	if err := k.admit(ctx, nameCount{Entities: 1}); err != nil {
+		return nil, err
+	}
 	err := k.edit(ctx, "graph.entity.create", func(c *change) (*editRecord, error) {
 		edit, old, err := c.entityEdit(name)
 		if err != nil {
@@ -212,6 +215,9 @@ func (k *KB) CreateRelation(ctx context.Context, source, target string, e Relati
 		return nil, err
 	}
 	if err := k.ends(ctx, "source_entity", source, "target_entity", target, false); err != nil {
+		return nil, err
+	}
+	if err := k.admit(ctx, nameCount{Relations: 1}); err != nil {
 		return nil, err
 	}
 	err := k.edit(ctx, "graph.relation.create", func(c *change) (*editRecord, error) {

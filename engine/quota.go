@@ -1,5 +1,12 @@
 package engine
 
+import (
+	"context"
+	"errors"
+
+	"alcove/tenancy"
+)
+
 // What a document is promised of its tenant's storage when it is accepted: as much
 // again as was sent twice over, for the text of its chunks and for what is read of
 // them, and bookkeeping, which covers what its records grow by until it is done or has
@@ -31,6 +38,98 @@ func (c *change) fits(d *documentRecord) error {
 	return c.tx.CheckStorage(max(0, d.Reserved-bookkeeping))
 }
 
+// nameCount is a number of entities and of relations. The sums that kbState holds are over
+// the documents that readers see, each name counted once for each of them: at least as
+// many as there are, at the cost of an addition.
+type nameCount struct {
+	Entities  int64 `json:"entities"`
+	Relations int64 `json:"relations"`
+}
+
+func (n *nameCount) add(entities, relations int) {
+	n.Entities += int64(entities)
+	n.Relations += int64(relations)
+}
+
+// over returns tenancy's ErrQuota if n is over the quota of the knowledge base.
+func (n nameCount) over(tx *tenancy.Tx, have nameCount) error {
+	entities, relations := tx.NameLimits()
+	switch {
+	case entities > 0 && n.Entities > entities:
+		return &tenancy.QuotaError{Quota: "max_entities_per_kb", Limit: entities, Used: have.Entities}
+	case relations > 0 && n.Relations > relations:
+		return &tenancy.QuotaError{Quota: "max_relationships_per_kb", Limit: relations, Used: have.Relations}
+	}
+	return nil
+}
+
+// errCountNames says that the sums are over a quota which what they stand for may
+// still be within: the names have to be counted.
+var errCountNames = errors.New("the names of the knowledge base have to be counted")
+
+// maxCountTries bounds how often names are counted again because other documents came
+// between the count and the commit.
+const maxCountTries = 100
+
+// name enters the names of a version that is about to be seen. It is errCountNames
+// if they are not known to be within the quota as things stand in this transaction.
+func (in *ingest) name(c *change, d *documentRecord) error {
+	before := c.st.Named
+	c.st.Named.add(len(in.tally.names)-d.Names, len(in.tally.relations)-d.Relations)
+	d.Names, d.Entities, d.Relations = len(in.tally.names), len(in.tally.entities), len(in.tally.relations)
+	if c.st.Named.over(c.tx, before) != nil && (in.room == nil || *in.room != before) {
+		return errCountNames
+	}
+	return nil
+}
+
+// countNames counts the names there are and those that the version adds: it takes the
+// knowledge base in memory, and is asked for near the quota alone. What an update
+// takes away with the old version is not known until it is gone, and not counted off.
+func (in *ingest) countNames(ctx context.Context) error {
+	return in.eng.Reader(in.space).read(ctx, func(r *resident, tx *tenancy.Tx) error {
+		st, err := readState(tx)
+		if err != nil {
+			return err
+		}
+		have := r.countNames()
+		all := have
+		for _, id := range in.tally.names {
+			if _, known := r.graph.Entity(r.hand.rootOf(id)); !known {
+				all.Entities++
+			}
+		}
+		for _, p := range in.tally.relations {
+			if _, known := r.findRelation(pair{r.hand.rootOf(p[0]), r.hand.rootOf(p[1])}); !known {
+				all.Relations++
+			}
+		}
+		if err := all.over(tx, have); err != nil && all != have { // what adds nothing takes no room
+			return err
+		}
+		in.room = &st.Named
+		return nil
+	})
+}
+
+// countNames counts what there is.
+func (r *resident) countNames() (n nameCount) {
+	n.add(r.graph.Len())
+	return n
+}
+
+// admit returns tenancy's ErrQuota if people make more entities or relations than the
+// quota of the knowledge base allows. Several who do so at the same moment are not
+// told from one.
+func (k *KB) admit(ctx context.Context, more nameCount) error {
+	return k.read(ctx, func(r *resident, tx *tenancy.Tx) error {
+		have := r.countNames()
+		all := have
+		all.add(int(more.Entities), int(more.Relations))
+		return all.over(tx, have)
+	})
+}
+
 // documents is how many documents there are, in whatever state.
 func (st *kbState) documents() (n int64) {
 	for _, of := range st.Documents {
@@ -55,6 +154,13 @@ func (k *checker) used() {
 		if d.Reserved != 0 && d.JobSeq == 0 {
 			k.fault("document %s: is promised %d bytes and has no job", d.ID, d.Reserved)
 		}
+	}
+	var names nameCount
+	for _, d := range k.docs {
+		names.add(d.Names, d.Relations)
+	}
+	if names != k.state.Named {
+		k.fault("the names of the documents are counted as %+v, their sums are %+v", k.state.Named, names)
 	}
 	if have.Documents != int64(len(k.docs)) || have.ReservedBytes != reserved {
 		k.fault("the quotas count %d documents and %d reserved bytes, there are %d and %d", have.Documents, have.ReservedBytes, len(k.docs), reserved)

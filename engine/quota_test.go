@@ -139,3 +139,63 @@ func TestQuota_StorageIsNeverOver(t *testing.T) {
 	t.Logf("accepted %d, refused %d, ended %v, %d bytes", accepted.Load(), refused.Load(), counts, used(t, v, "acme").StorageBytes)
 	requireCounted(t, v)
 }
+
+// Forty documents at once on the edge of the number of entities: never over, as near
+// to it as documents go, and a document that adds no name is taken all the same.
+func TestQuota_NamesAreNeverOver(t *testing.T) {
+	v := enginetest.New(t, engine.Options{})
+	const most = 30
+	kb := v.KB("main")
+	setQuota(t, v, "acme", tenancy.QuotaUpdate{MaxEntitiesPerKB: new(int64(most)), MaxRelationshipsPerKB: new(int64(0))})
+	var all sync.WaitGroup
+	for i := range 40 {
+		all.Go(func() {
+			// Two names of its own, and two that all have.
+			text := fmt.Sprintf("Person%dx met Person%dy. Ada wrote to Babbage.", i, i)
+			_, err := kb.Add(context.Background(), []engine.DocumentInput{{ID: fmt.Sprint("d", i), Content: []byte(text)}}, "insert")
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	v.Wait()
+	entities := func() int {
+		g, err := kb.Graph(t.Context(), engine.GraphRequest{Label: "*", MaxNodes: 1000})
+		require.NoError(t, err)
+		return len(g.Nodes)
+	}
+	require.LessOrEqual(t, entities(), most)
+	require.Greater(t, entities(), most-2)
+	counts, err := kb.StatusCounts(t.Context())
+	require.NoError(t, err)
+	require.Positive(t, counts["failed"])
+	page, err := kb.Documents(t.Context(), engine.DocumentsRequest{Status: engine.StatusFailed})
+	require.NoError(t, err)
+	require.Contains(t, page.Documents[0].ErrorMsg, "max_entities_per_kb")
+
+	v.Add("main", "known", "Babbage wrote to Ada. Ada wrote to Babbage.")
+	v.Wait()
+	d, err := kb.Document(t.Context(), "known")
+	require.NoError(t, err)
+	require.Equal(t, engine.StatusProcessed, d.Status, d.ErrorMsg)
+	_, err = kb.CreateEntity(t.Context(), "Somebody Else", engine.EntityEdit{})
+	if entities() == most {
+		require.ErrorIs(t, err, tenancy.ErrQuota)
+	}
+
+	// What is deleted makes room, and a retry takes it.
+	_, err = kb.Delete(t.Context(), []string{"known"}, false)
+	require.NoError(t, err)
+	processed, err := kb.Documents(t.Context(), engine.DocumentsRequest{Status: engine.StatusProcessed})
+	require.NoError(t, err)
+	_, err = kb.Delete(t.Context(), []string{processed.Documents[0].DocID, processed.Documents[1].DocID}, false)
+	require.NoError(t, err)
+	_, err = kb.Retry(t.Context(), page.Documents[0].DocID)
+	require.NoError(t, err)
+	v.Wait()
+	d, err = kb.Document(t.Context(), page.Documents[0].DocID)
+	require.NoError(t, err)
+	require.Equal(t, engine.StatusProcessed, d.Status, d.ErrorMsg)
+	requireCounted(t, v)
+}

@@ -114,6 +114,7 @@ type kbState struct {
 	Chunks      int            `json:"chunks"`        // visible ones
 	Bytes       int64          `json:"content_bytes"` // of all documents, as they are shown
 	AnswerBytes int64          `json:"answer_bytes"`
+	Named       nameCount      `json:"named,omitzero"`
 	Profiles    uint64         `json:"profiles,omitempty"` // the profile job that waits, 0 when none does
 	Aliases     int            `json:"aliases,omitempty"`
 	Edits       int            `json:"edits,omitempty"`
@@ -185,6 +186,7 @@ type documentRecord struct {
 	Chunks     int      `json:"chunks,omitempty"` // of the visible generation
 	Entities   int      `json:"entities,omitempty"`
 	Relations  int      `json:"relations,omitempty"`
+	Names      int      `json:"names,omitempty"`     // of entities and of the ends of relations
 	Extractor  string   `json:"extractor,omitempty"` // identity behind the visible contributions, "" when there are several
 	readings
 	Error   string    `json:"error,omitempty"`

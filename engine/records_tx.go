@@ -339,6 +339,7 @@ func (c *change) remove(k docKey, d *documentRecord) error {
 		return nil
 	}
 	c.st.Chunks -= d.Chunks
+	c.st.Named.add(-d.Names, -d.Relations)
 	if err := c.unset(entry{kindVisible, k[:]}); err != nil {
 		return err
 	}

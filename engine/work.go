@@ -185,6 +185,7 @@ type ingest struct {
 
 	total  int
 	tally  tally
+	room   *nameCount   // as the sums were when the names were counted and fitted
 	buffer []*chunkWork // made but not committed
 	size   int          // bytes of buffer
 }
@@ -194,12 +195,13 @@ type tally struct {
 	readings
 	read      int                 // chunks that could be read
 	entities  map[uint64]struct{} // prints of the names met
-	relations map[uint64]struct{}
-	fault     error // of the first failed chunk
+	relations map[uint64]pair
+	names     map[uint64]string // of the entities and of the ends of relations
+	fault     error             // of the first failed chunk
 }
 
 func newTally() tally {
-	return tally{entities: map[uint64]struct{}{}, relations: map[uint64]struct{}{}}
+	return tally{entities: map[uint64]struct{}{}, relations: map[uint64]pair{}, names: map[uint64]string{}}
 }
 
 func (t *tally) add(ord uint32, said *contribution) {
@@ -215,12 +217,23 @@ func (t *tally) add(ord uint32, said *contribution) {
 	}
 	t.read++
 	for _, e := range said.Entities {
-		t.entities[print(EntityID(e.Name))] = struct{}{}
+		t.entities[t.name(EntityID(e.Name))] = struct{}{}
 	}
 	for _, r := range said.Relations {
 		a, b := EntityID(r.Source), EntityID(r.Target)
-		t.relations[print(min(a, b), max(a, b))] = struct{}{}
+		t.name(a)
+		t.name(b)
+		t.relations[print(min(a, b), max(a, b))] = pair{min(a, b), max(a, b)}
 	}
+}
+
+// name remembers a name and returns its print.
+func (t *tally) name(id string) uint64 {
+	p := print(id)
+	if _, known := t.names[p]; !known {
+		t.names[p] = strings.Clone(id) // not to hold what it was read from
+	}
+	return p
 }
 
 // chunkWork is one chunk on its way through the models.
@@ -295,6 +308,20 @@ func (in *ingest) all(ctx context.Context, todo []*chunkWork) error {
 			return err
 		}
 		return in.nothingRead()
+	}
+	return in.show(ctx)
+}
+
+// show makes the last commit, which shows the version.
+func (in *ingest) show(ctx context.Context) error {
+	for range maxCountTries {
+		err := in.commit(ctx, true)
+		if !errors.Is(err, errCountNames) {
+			return err
+		}
+		if err := in.countNames(ctx); err != nil {
+			return err
+		}
 	}
 	return in.commit(ctx, true)
 }

@@ -69,7 +69,10 @@ func (in *ingest) mended(c *change, d *documentRecord, last bool) error {
 	if last {
 		d.JobSeq, d.Error = 0, ""
 		c.release(d)
-		d.readings, d.Entities, d.Relations = in.tally.readings, len(in.tally.entities), len(in.tally.relations)
+		if err := in.name(c, d); err != nil {
+			return err
+		}
+		d.readings = in.tally.readings
 		status = d.outcome()
 	} else {
 		for _, w := range in.buffer {
@@ -148,7 +151,10 @@ func (in *ingest) finish(c *change, d *documentRecord) error {
 		d.Summary = in.summary
 	}
 	d.Title, d.Extractor = in.title, in.extractor.Identity()
-	d.Visible, d.Chunks, d.Entities, d.Relations = in.v.gen, in.total, len(in.tally.entities), len(in.tally.relations)
+	if err := in.name(c, d); err != nil {
+		return err
+	}
+	d.Visible, d.Chunks = in.v.gen, in.total
 	d.readings = in.tally.readings
 	d.TextLength, d.Warnings = d.PendingText, in.warnings
 	d.Pending, d.JobSeq, d.PendingDoc, d.Error = 0, 0, nil, ""

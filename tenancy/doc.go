@@ -27,6 +27,5 @@
 // Space.Commit in the transaction that changes it (quota_count.go), but for calls and model
 // tokens of the month, which are kept in memory and written down (usage.go). Rate limits
 // are sliding windows (limit.go) of who has entered a Space (limit_rates.go).
-//
-// What belongs here and is not here yet: the quotas of entities and relations.
+// Entities and relations are counted by engine, which knows what they are.
 package tenancy

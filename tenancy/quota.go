@@ -15,8 +15,8 @@ type Quota struct {
 	MaxMonthlyAPICalls    int64   `json:"max_monthly_api_calls"`    // 0: the profile's
 	MaxMonthlyModelTokens int64   `json:"max_monthly_model_tokens"` // of chat and rerank models, as their servers count
 	MaxKBs                int64   `json:"max_kb_per_tenant"`
-	MaxEntitiesPerKB      int64   `json:"max_entities_per_kb"`      // kept, not enforced yet
-	MaxRelationshipsPerKB int64   `json:"max_relationships_per_kb"` // kept, not enforced yet
+	MaxEntitiesPerKB      int64   `json:"max_entities_per_kb"`      // see Tx.NameLimits
+	MaxRelationshipsPerKB int64   `json:"max_relationships_per_kb"` // see Tx.NameLimits
 
 	RateLimitProfile       string `json:"rate_limit_profile,omitempty"`         // one of RateLimitProfiles; "": the server's
 	MaxQueriesPerMinute    *int64 `json:"max_queries_per_minute,omitempty"`     // of the tenant

@@ -147,6 +147,13 @@ func (t *Tx) CheckStorage(own int64) error {
 	return nil
 }
 
+// NameLimits are the entities and the relations that the knowledge base may have; 0 is
+// no limit. Who counts them knows what they are; this room does not.
+func (t *Tx) NameLimits() (entities, relations int64) {
+	q := t.quota()
+	return q.MaxEntitiesPerKB, q.MaxRelationshipsPerKB
+}
+
 // Counted returns what the knowledge base has in use, this Tx's part included. known is
 // false when its documents have never been counted: see AdoptCounts.
 func (t *Tx) Counted() (c Counted, known bool, err error) {

@@ -69,6 +69,7 @@ Tx.AddJob func([]uint8) (tenancy.JobRef, error)
 Tx.AdoptCounts func(func() int64) error
 Tx.Audit func(string, string, string, map[string]string) error
 Tx.CheckStorage func(int64) error
+Tx.NameLimits func() (int64, int64)
 Tx.CountDocuments func(int64) error
 Tx.Counted func() (tenancy.Counted, bool, error)
 Tx.Delete func(uint8, []uint8) error
