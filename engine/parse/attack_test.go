@@ -437,8 +437,7 @@ func TestNursery_Deaths(t *testing.T) {
 func die(how string) {
 	fmt.Print(ready)
 	switch how {
-	case "memory": // the race detector alone takes more
-		confine(Limits{Memory: 128 << 20}.withDefaults())
+	case "memory":
 		go watchMemory(128 << 20)
 		var all [][]byte
 		for {
