@@ -4,37 +4,8 @@
 # the read-only key of the ADR's own sample, whose upload must be refused.
 # Needs curl. Usage: scripts/walkthrough.sh ./alcove
 set -euo pipefail
-bin=${1:-./alcove}
-dir=$(mktemp -d)
-pid=
-finish() { [ -z "$pid" ] || { kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; } || true; rm -rf "$dir"; }
-trap finish EXIT
-
-die() { echo "FAILED: $*" >&2; [ -f "$dir/log" ] && tail -5 "$dir/log" >&2; exit 1; }
-field() { grep -o "\"$1\":\"[^\"]*\"" | head -1 | cut -d'"' -f4; }
-has() { case $2 in *"$1"*) ;; *) die "no $1 in: $2" ;; esac; }
-
-"$bin" serve --data-dir "$dir/data" --listen 127.0.0.1:0 --log-format text 2>"$dir/log" &
-pid=$!
-for _ in $(seq 100); do
-  addr=$(grep -o 'msg=serving address=[0-9.:]*' "$dir/log" 2>/dev/null | cut -d= -f3) && [ -n "$addr" ] && break
-  kill -0 "$pid" 2>/dev/null || die "the server ended: $(cat "$dir/log")"
-  sleep 0.05
-done
-[ -n "${addr:-}" ] || die "the server did not start"
-api=http://$addr/api/v1
-json=(-H "Content-Type: application/json")
-ask() { # method path key-header [curl args]: status on the last line
-  local method=$1 path=$2 auth=$3; shift 3
-  curl -s -w '\n%{http_code}' -X "$method" "$api$path" -H "$auth" "$@"
-}
-expect() { # status answer
-  local got=${2##*$'\n'}
-  [ "$got" = "$1" ] || die "status $got instead of $1: $2"
-}
-
-ADMIN_TOKEN=$("$bin" token --data-dir "$dir/data")
-admin="Authorization: Bearer $ADMIN_TOKEN"
+source "$(dirname "$0")/server.bash"
+start "${1:-./alcove}"
 
 echo "1. create a tenant"
 r=$(ask POST /tenants "$admin" "${json[@]}" -d '{"tenant_name": "Test Tenant"}'); expect 201 "$r"; has '"status":"success"' "$r"
@@ -67,12 +38,7 @@ EOF
 r=$(ask POST "$kb/documents/add" "X-API-Key: $READ_KEY" -F "file=@$dir/test_document.md"); expect 403 "$r"; has document:create "$r"
 r=$(ask POST "$kb/documents/add" "X-API-Key: $API_KEY" -F "file=@$dir/test_document.md"); expect 202 "$r"
 track=$(field track_id <<<"$r"); doc=$(field doc_id <<<"$r")
-for _ in $(seq 100); do
-  r=$(ask GET "$kb/documents/$doc/status" "X-API-Key: $READ_KEY"); expect 200 "$r"
-  case $r in *'"status":"processed"'*) break ;; *'"status":"failed"'*) die "$r" ;; esac
-  sleep 0.05
-done
-has '"status":"processed"' "$r"
+processed "$kb" "$doc" "X-API-Key: $READ_KEY"
 r=$(ask GET "$kb/tracks/$track" "X-API-Key: $READ_KEY"); expect 200 "$r"; has "$doc" "$r"
 
 echo "5. query in every mode"
@@ -98,6 +64,6 @@ strip() { sed 's/"request_id":"[^"]*"//'; }
 
 echo "7. stop: readiness first, then a clean end"
 curl -sf "http://$addr/readyz" >/dev/null || die "not ready"
-kill -TERM "$pid"; wait "$pid" || die "the server did not end cleanly"; pid=
+stop
 "$bin" check --data-dir "$dir/data"
 echo "the walk-through works"
