@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 	"engine/ollama":     {"engine"},
 	"engine/openai":     {"engine"},
 	"engine/rerank":     {"engine"},
+	"engine/lightrag":   {"engine"},
 	"engine/enginetest": {"engine", "tenancy", "engine/enginetest/gguf"},
 	"tenancy":           {"tenancy/keyspace", "tenancy/audit"},
 	"tenancy/keyspace":  {},

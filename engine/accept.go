@@ -38,9 +38,11 @@ type incoming struct {
 	id      string
 	key     docKey
 	face    face
-	meta    []byte // the metadata as JSON, for comparison
-	content []byte // as it is stored, see original.go
-	cost    int    // bytes of its records in the accepting transaction
+	meta    []byte    // the metadata as JSON, for comparison
+	content []byte    // as it is stored, see original.go
+	created time.Time // its place in the lists, zero for now
+	track   string    // that of the call, unless it brings its own
+	cost    int       // bytes of its records in the accepting transaction
 
 	gen     uint64 // the version its content was stored under
 	result  Result
@@ -91,7 +93,11 @@ func decideAdd(tx *tenancy.Tx, in *incoming) (Result, *documentRecord, error) {
 
 // sameAs reports whether content and metadata are those of a stored document.
 func (in *incoming) sameAs(f *face) bool {
-	return in.face.Hash == f.Hash && in.face.Kind == f.Kind && in.face.MainText == f.MainText && bytes.Equal(in.meta, metadataBytes(f.Metadata))
+	kind := f.Kind
+	if kind == kindAdopted { // a text all the same, for whoever sends it again
+		kind = in.face.Kind
+	}
+	return in.face.Hash == f.Hash && in.face.Kind == kind && in.face.MainText == f.MainText && bytes.Equal(in.meta, metadataBytes(f.Metadata))
 }
 
 // needsContent reports whether the document is to be worked on.
@@ -208,6 +214,12 @@ func (k *KB) take(c *change, ins []*incoming, track string, decide decision, sp 
 			in.rec = &documentRecord{
 				ID: in.id, face: in.face, Status: StatusPending, TrackID: track,
 				Created: c.now.Add(time.Duration(i)), // the order of the call is the order of the lists
+			}
+			if in.track != "" {
+				in.rec.TrackID = in.track
+			}
+			if !in.created.IsZero() {
+				in.rec.Created = in.created
 			}
 			err = c.add(in.key, in.rec)
 		} else {

@@ -34,7 +34,7 @@ type DocumentInput struct {
 	// MainText asks for the main text of a web page alone.
 	MainText bool
 
-	kind string // kindCustomKG, or "" for a text
+	kind string // kindCustomKG, kindAdopted, or "" for a text
 }
 
 // Result says what became of one document of a call.

@@ -62,6 +62,11 @@ type Options struct {
 	QueryCacheBytes  int64         // 64 MiB of keywords, rewritten questions and answers, for the whole server; negative: none
 	RelationGroups   *bool         // true: the table of relation words (English) is used in a question
 
+	// Offline lets no model be asked: adopted documents become visible where their
+	// vectors are there or made in this process, and everything else that is accepted
+	// waits for an Engine without it.
+	Offline bool
+
 	KeepOriginals bool // files of which a text was made are kept, unless the call says otherwise
 
 	Now func() time.Time // time.Now

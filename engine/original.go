@@ -63,7 +63,7 @@ func readContent(tx *tenancy.Tx, v version, f *face) ([]byte, error) {
 		return nil, fmt.Errorf("%w: document %x has %d bytes, not %d", ErrDamaged, v.doc, len(out), stored)
 	}
 	if f.made() {
-		return unsqueeze(out, f.Length)
+		return unsqueeze(out, f.inflated())
 	}
 	return out, nil
 }
@@ -176,7 +176,7 @@ func (r *Reader) Original(ctx context.Context, id string) (name, media string, l
 	if !d.made() {
 		return name, d.Media, d.Length, &contentReader{ctx: ctx, space: r.space, v: v, kind: kindContent, left: d.Length}, nil
 	}
-	if d.Visible != 0 && !d.Keep {
+	if d.Visible != 0 && !d.Keep || d.Kind == kindAdopted {
 		return "", "", 0, nil, fmt.Errorf("document %s: %w", id, ErrNoOriginal)
 	}
 	var b []byte

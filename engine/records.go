@@ -140,7 +140,7 @@ type face struct {
 	FilePath string         `json:"file_path"`
 	Name     string         `json:"name,omitempty"`
 	Summary  string         `json:"summary,omitempty"`
-	Kind     string         `json:"kind,omitempty"` // kindCustomKG, or "" for a text
+	Kind     string         `json:"kind,omitempty"` // kindCustomKG, kindAdopted, or "" for a text
 	Hash     string         `json:"hash"`           // SHA-256 of the content, hex
 	Length   int            `json:"length"`
 	Metadata map[string]any `json:"metadata,omitempty"`
@@ -150,6 +150,10 @@ type face struct {
 	Stored   int  `json:"stored,omitempty"`
 	Keep     bool `json:"keep,omitempty"`
 	MainText bool `json:"main_text,omitempty"`
+	// Of an adopted document: the hash of what it was adopted from, and how many bytes
+	// that is; Length is its text's.
+	Adopted string `json:"adopted,omitempty"`
+	Packed  int    `json:"packed,omitempty"`
 }
 
 // made reports whether the text is made of the content instead of being it.
@@ -159,6 +163,14 @@ func (f *face) made() bool { return f.Stored > 0 }
 func (f *face) storedLength() int {
 	if f.made() {
 		return f.Stored
+	}
+	return f.Length
+}
+
+// inflated is how many bytes the content is before it is compressed.
+func (f *face) inflated() int {
+	if f.Kind == kindAdopted {
+		return f.Packed
 	}
 	return f.Length
 }

@@ -48,8 +48,12 @@ func decideUpdate(tx *tenancy.Tx, in *incoming, keepSource bool) (Result, *docum
 		return ResultUnchanged, d, nil
 	}
 	// A title is part of what is extracted from, so a new one means new work.
-	in.light = d.Pending == 0 && in.face.Hash == d.Hash && in.face.Kind == d.Kind && in.face.Name == d.Name && in.face.title() == d.title() &&
-		in.face.MainText == d.MainText && kept && in.face.made() == d.made()
+	is := in.face.Kind == d.Kind && in.face.made() == d.made()
+	if d.Kind == kindAdopted { // what came with it stays as long as its text does
+		is = true
+	}
+	in.light = is && d.Pending == 0 && in.face.Hash == d.Hash && in.face.Name == d.Name && in.face.title() == d.title() &&
+		in.face.MainText == d.MainText && kept
 	return ResultUpdated, d, nil
 }
 
@@ -61,10 +65,11 @@ func (c *change) renew(in *incoming, track string) error {
 		return err
 	}
 	if in.light {
-		stored, keep, summary := d.Stored, d.Keep, d.Summary // of the content, which stays
+		was := d.face
 		d.face = in.face
-		if d.made() {
-			d.Stored, d.Keep, d.Summary = stored, keep, summary
+		if was.made() { // of the content, which stays
+			d.Stored, d.Keep, d.Summary = was.Stored, was.Keep, was.Summary
+			d.Kind, d.Adopted, d.Packed = was.Kind, was.Adopted, was.Packed
 		}
 		return c.touch(in.key)
 	}

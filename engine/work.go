@@ -58,6 +58,9 @@ func (e *Engine) workOn(ctx context.Context, ref tenancy.JobRef, r *running) err
 	if len(j.Sweep) > 0 {
 		return e.workError(ref, e.sweepJob(ctx, space, ref, j.Sweep))
 	}
+	if e.o.Offline && (j.Reembed || j.Profiles) {
+		return nil // the job goes on at the next start
+	}
 	if j.Reembed {
 		e.queue.working(r, space.ID(), version{})
 		return e.workError(ref, e.reembedJob(ctx, space, ref))
@@ -76,7 +79,7 @@ func (e *Engine) workOn(ctx context.Context, ref tenancy.JobRef, r *running) err
 		e.meter.documents.observe(time.Since(start))
 		e.queue.stats.processed.Add(1)
 		return nil
-	case e.queue.ctx.Err() != nil:
+	case e.queue.ctx.Err() != nil, errors.Is(err, errLeft):
 		return nil // closing: the job goes on at the next start
 	case errors.Is(err, errGaveWay):
 		return &putOff{} // what it made is stored
@@ -180,7 +183,9 @@ type ingest struct {
 	set         *settings      // of the knowledge base
 	embedder    Embedder       // of its vectors
 	extractor   Extractor      // under its settings
-	given       []contribution // what the chunks of a custom graph say
+	given       []contribution // what the chunks of a custom graph or an adopted document say
+	brought     []string       // vectors of an adopted document, nil when they do not count here
+	dim         int            // of the vectors there are, 0 for none
 	chunk       [2]int         // tokens of a chunk and of its overlap
 
 	total  int
@@ -253,6 +258,9 @@ type chunkWork struct {
 func (in *ingest) do(ctx context.Context) error {
 	if err := in.open(ctx); err != nil {
 		return err
+	}
+	if in.eng.o.Offline && (in.mend || in.face.Kind != kindAdopted) {
+		return errLeft
 	}
 	if in.mend {
 		return in.again(ctx)
@@ -401,9 +409,13 @@ func (in *ingest) open(ctx context.Context) error {
 		}
 		if err == nil {
 			in.face = in.doc.next()
-			if in.face.Kind == kindCustomKG {
+			switch in.face.Kind {
+			case kindCustomKG:
 				in.extractor = givenGraph{}
+			case kindAdopted:
+				in.extractor = adoptedGraph{}
 			}
+			in.dim = st.Dim
 			in.mend = in.doc.Pending == 0
 			in.title = in.doc.Title
 		}
@@ -465,6 +477,9 @@ func (in *ingest) parse(ctx context.Context, content []byte) (chunks []chunkReco
 		in.title = clip(in.face.title(), maxTitleBytes)
 		chunks, in.given, err = readGraph(content)
 		return chunks, err
+	}
+	if in.face.Kind == kindAdopted {
+		return in.adopt(ctx, content)
 	}
 	p, err := in.eng.o.Parser.Parse(ctx, File{Name: in.face.Name, Data: content, MainText: in.face.MainText})
 	if err != nil {

@@ -73,6 +73,7 @@ func (in *ingest) retries(group []*chunkWork) bool {
 func (in *ingest) embed(ctx context.Context, group []*chunkWork) error {
 	var texts []string
 	var into []*chunkWork
+	in.bring(group)
 	for _, w := range group {
 		if w.vector == nil {
 			texts = append(texts, w.rec.Text)
@@ -81,6 +82,9 @@ func (in *ingest) embed(ctx context.Context, group []*chunkWork) error {
 	}
 	if len(texts) == 0 {
 		return nil
+	}
+	if in.eng.o.Offline && !in.embedder.Pure() {
+		return errLeft
 	}
 	var vectors [][]float32
 	err := in.try(ctx, &in.eng.embedded, nil, func() (err error) {
