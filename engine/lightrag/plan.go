@@ -19,9 +19,9 @@ const graphDocument = "lightrag-graph"
 
 // Plan is what a workspace becomes.
 type Plan struct {
-	Documents []Planned // in the order of their times and ids
-	Waiting   []Waiting // have a text and no chunks: to be worked on as any text
-	Skipped   []Skipped
+	Documents []Planned `json:"-"` // in the order of their times and ids
+	Waiting   []Waiting `json:"-"` // have a text, and were not worked on to the end: any text is what they are here
+	Skipped   []Skipped `json:"-"`
 
 	Chunks         int `json:"chunks"`
 	FromAnswers    int `json:"chunks_read_from_answers"`
