@@ -39,6 +39,7 @@ const (
 	linksBase  = 32 // M0: twice as many, as the paper has it
 	efBuild    = 200
 	maxLevel   = 15
+	mendTries  = 5
 
 	// A record of layer 0: the number of links, the links, and behind them:
 	slotWord   = 1 + linksBase // 1 + the slot in upper, 0 for none
@@ -477,9 +478,19 @@ func (h *hnsw) spill(seen []uint64, from uint32) {
 
 // mend links what cannot be walked to, since its neighbours all have nearer ones:
 // among near duplicates some rows in a thousand. Each is linked from the nearest
-// node that has room. Where none has, it takes the place of the last link of the
-// nearest, and leads on to where that led.
+// node that has room. Where none has, it takes the place of a link of a near one to
+// where it leads itself.
 func (b *builder) mend() {
+	for range mendTries {
+		if !b.mendOnce() {
+			return
+		}
+	}
+}
+
+// mendOnce reports whether there was something to mend: the place of a link is
+// taken, and what that led to may have no other.
+func (b *builder) mendOnce() (found bool) {
 	seen := b.reached()
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
@@ -487,20 +498,33 @@ func (b *builder) mend() {
 		if seen[row/64]&(1<<(row%64)) != 0 || atomic.LoadUint32(&b.record(row)[0]) == isTwin {
 			continue
 		}
+		found = true
 		p := b.pivot(row)
 		at := b.descend(&p, cand{b.far(&p, b.entry), b.entry}, b.top, 0, s, uint32(b.n))
-		pool := b.spread(&p, at, efBuild, 0, s, uint32(b.n))
+		// The way down from above may end at the row itself.
+		pool := slices.DeleteFunc(b.spread(&p, at, efBuild, 0, s, uint32(b.n)), func(c cand) bool { return seen[c.row/64]&(1<<(c.row%64)) == 0 })
+		if len(pool) == 0 {
+			continue
+		}
 		from := slices.IndexFunc(pool, func(c cand) bool { return b.add(c.row, row) })
-		if from < 0 {
-			l := b.list(pool[0].row, 0)
-			last := atomic.LoadUint32(&l[linksBase])
-			atomic.StoreUint32(&l[linksBase], row)
-			if !b.add(row, last) {
-				atomic.StoreUint32(&b.list(row, 0)[linksBase], last)
-			}
+		if from < 0 && !slices.ContainsFunc(pool, func(c cand) bool { return b.between(c.row, row) }) {
+			atomic.StoreUint32(&b.list(pool[0].row, 0)[linksBase], row)
 		}
 		b.spill(seen, row)
 	}
+	return found
+}
+
+// between puts a row in the place of the last link that it has too.
+func (b *builder) between(from, row uint32) bool {
+	l, own := b.list(from, 0), b.list(row, 0)
+	for i := atomic.LoadUint32(&l[0]); i > 0; i-- {
+		if contains(own[1:1+atomic.LoadUint32(&own[0])], atomic.LoadUint32(&l[i])) {
+			atomic.StoreUint32(&l[i], row)
+			return true
+		}
+	}
+	return false
 }
 
 // add links a row on layer 0 if there is room.

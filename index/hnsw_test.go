@@ -169,5 +169,41 @@ func TestGraph_Reach(t *testing.T) {
 		}
 		t.Logf("%s: %d of %d, ef %d, measured %.4f", name, seen, h.n, h.ef.Ten, h.ef.Recall)
 		require.Equal(t, h.n, seen, name)
+		require.LessOrEqual(t, h.ef.Ten, uint32(512), "a graph without diverse links has to be walked whole")
+		if name == "50 copies of each" {
+			nodes := 0
+			for row := range uint32(h.n) {
+				if h.record(row)[0] != isTwin {
+					nodes++
+				}
+			}
+			require.Equal(t, n/50, nodes, "equal rows are one node")
+		}
 	}
+}
+
+// A vector is found as soon as it is set, though it is not in the graph yet, and its
+// old one is not.
+func TestGraph_NewVectorsAreFoundAtOnce(t *testing.T) {
+	r := rand.New(rand.NewPCG(22, 22))
+	const dim = 32
+	rows := many(4000, func() []float32 { return latent(r, dim) })
+	v := settled(t, Options{From: 1000}, rows, numbers(len(rows)))
+	v.view.Load().walk.graph().ef.PerEf = 0 // walked, whatever it costs
+	for i := range uint32(batchRows / 2) {
+		x := latent(r, dim)
+		id := i * 60 // known ones and new ones
+		require.NoError(t, v.Set(id, x))
+		w, s := v.view.Load(), new(scratch)
+		require.True(t, s.takes(&w.rowStore, x))
+		top := best{k: 1}
+		require.True(t, w.walked(s, nil, &top), "a walk")
+		require.Equal(t, []uint32{id}, idsOf(top.hits))
+		if i < 60 {
+			hits, err := v.Search(rows[id], 1, nil, nil)
+			require.NoError(t, err)
+			require.NotEqual(t, id, hits[0].ID)
+		}
+	}
+	require.Equal(t, batchRows/2, v.Stats().Tail)
 }

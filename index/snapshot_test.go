@@ -148,6 +148,39 @@ func TestSnapshot_FindsDamage(t *testing.T) {
 	require.NoError(t, v.Restore(bytes.NewReader(snap)), "and the sound one is taken")
 }
 
+// A snapshot whose checksums are right and whose content is not is refused, or is a
+// graph that can be walked.
+func TestSnapshot_NonsenseDoesNotPanic(t *testing.T) {
+	const seed, n = 34, 500
+	r := rand.New(rand.NewPCG(seed, seed))
+	rows := many(n, func() []float32 { return randomVector(r, 64) })
+	o := Options{From: 1}
+	snap := snapshotOf(t, settled(t, o, rows, numbers(n)))
+	refused := 0
+	for i := range 300 {
+		v := NewVectors(64, o)
+		for i, x := range rows {
+			require.NoError(t, v.Set(uint32(i), x))
+		}
+		bad := slices.Clone(snap)
+		for range 3 {
+			bad[r.IntN(len(bad))] ^= 1 << r.IntN(8)
+		}
+		if v.Restore(bytes.NewReader(seal(bad))) != nil {
+			refused++
+			continue
+		}
+		v.Tend()
+		v.Settle() // what no node of it stands for is inserted
+		w, s := v.view.Load(), new(scratch)
+		require.True(t, s.takes(&w.rowStore, rows[i]))
+		_, err := w.walk.near(s, 50)
+		require.NoError(t, err, "try %d, seed %d", i, seed)
+	}
+	require.Positive(t, refused)
+	require.Less(t, refused, 300)
+}
+
 // Bytes that are no snapshot are refused, and sound ones of nonsense do not panic.
 func FuzzRestore(f *testing.F) {
 	r := rand.New(rand.NewPCG(33, 33))
