@@ -179,6 +179,13 @@ func TestSnapshot_NonsenseDoesNotPanic(t *testing.T) {
 	}
 	require.Positive(t, refused)
 	require.Less(t, refused, 300)
+
+	f, err := readFrozen(bytes.NewReader(snap), n)
+	require.NoError(t, err)
+	up := slices.IndexFunc(numbers(n), func(x uint32) bool { return f.above(x) > 0 && len(f.links(x, 1)) > 0 })
+	low := slices.IndexFunc(numbers(n), func(x uint32) bool { return f.above(x) == 0 })
+	f.links(uint32(up), 1)[0] = uint32(low)
+	require.ErrorIs(t, f.check(), ErrSnapshot, "a link to a node that is not in its layer")
 }
 
 // Bytes that are no snapshot are refused, and sound ones of nonsense do not panic.
