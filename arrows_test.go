@@ -16,10 +16,10 @@ import (
 // arrows says which rooms a room may import. A sub-room not named here has the
 // arrows of the longest prefix that is.
 var arrows = map[string][]string{
-	"cmd":               {"", "httpapi", "bench", "tenancy", "engine"},
+	"cmd":               {"", "httpapi", "bench", "tenancy", "engine", "sealed"},
 	"httpapi":           {"engine", "tenancy"},
 	"bench":             {"httpapi", "engine", "tenancy", "index", "graph"},
-	"engine":            {"tenancy", "index", "graph"},
+	"engine":            {"tenancy", "index", "graph", "sealed"},
 	"engine/parse":      {"engine"},
 	"engine/builtin":    {"engine", "engine/builtin"},
 	"engine/ollama":     {"engine"},
@@ -27,8 +27,9 @@ var arrows = map[string][]string{
 	"engine/rerank":     {"engine"},
 	"engine/lightrag":   {"engine"},
 	"engine/enginetest": {"engine", "tenancy", "engine/enginetest/gguf"},
-	"tenancy":           {"tenancy/keyspace", "tenancy/audit"},
+	"tenancy":           {"tenancy/keyspace", "tenancy/audit", "sealed"},
 	"tenancy/keyspace":  {},
+	"sealed":            {},
 	"tenancy/audit":     {},
 	"index":             {},
 	"graph":             {},

@@ -51,8 +51,14 @@ func Check(ctx context.Context, store *tenancy.Store, s *tenancy.Space, report f
 	if err != nil {
 		return CheckCounts{}, err
 	}
-	k := &checker{ctx: ctx, report: report, docs: map[docKey]*documentRecord{}, want: map[version]expected{}, jobs: map[uint64]job{}}
-	err = s.View(ctx, func(tx *tenancy.Tx) error {
+	return checkSpace(ctx, s, refs, false, report)
+}
+
+// checkSpace is Check with the unfinished jobs given. imported says that the knowledge
+// base is to be one that is not open yet.
+func checkSpace(ctx context.Context, s *tenancy.Space, refs []tenancy.JobRef, imported bool, report func(string)) (CheckCounts, error) {
+	k := &checker{ctx: ctx, imported: imported, report: report, docs: map[docKey]*documentRecord{}, want: map[version]expected{}, jobs: map[uint64]job{}}
+	err := s.View(ctx, func(tx *tenancy.Tx) error {
 		k.tx = tx
 		for _, step := range []func() error{
 			func() error { return k.readJobs(refs) },
@@ -119,14 +125,15 @@ func (w expected) length() int {
 }
 
 type checker struct {
-	ctx    context.Context
-	tx     *tenancy.Tx
-	report func(string)
-	counts CheckCounts
-	state  kbState
-	docs   map[docKey]*documentRecord
-	want   map[version]expected
-	jobs   map[uint64]job
+	ctx      context.Context
+	tx       *tenancy.Tx
+	imported bool // not open yet: see Import
+	report   func(string)
+	counts   CheckCounts
+	state    kbState
+	docs     map[docKey]*documentRecord
+	want     map[version]expected
+	jobs     map[uint64]job
 }
 
 func (k *checker) fault(format string, a ...any) {
@@ -159,7 +166,7 @@ func (k *checker) readJobs(refs []tenancy.JobRef) error {
 
 // documents reads the records and what they imply.
 func (k *checker) documents() (err error) {
-	if k.state, err = readState(k.tx); err != nil {
+	if k.state, err = readState(k.tx); err != nil && !(k.imported && errors.Is(err, errImporting)) {
 		k.fault("%v", err)
 	}
 	byStatus, chunks, size := map[Status]int{}, 0, int64(0)

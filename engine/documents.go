@@ -56,6 +56,9 @@ func (r *Reader) Document(ctx context.Context, id string) (*Document, error) {
 
 func (r *Reader) document(ctx context.Context, id string) (d *documentRecord, err error) {
 	err = r.space.View(ctx, func(tx *tenancy.Tx) (err error) {
+		if _, err := readState(tx); err != nil {
+			return err
+		}
 		d, err = readDocument(tx, keyOf(id))
 		return err
 	})
@@ -96,6 +99,9 @@ func (r *Reader) Documents(ctx context.Context, q DocumentsRequest) (*DocumentsP
 	}
 	page := &DocumentsPage{Documents: []Document{}}
 	err = r.space.View(ctx, func(tx *tenancy.Tx) error {
+		if _, err := readState(tx); err != nil {
+			return err
+		}
 		keys, err := listed(tx, scan)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -86,6 +87,7 @@ type Engine struct {
 	meter   meter    // see meter.go
 
 	extractors map[string]*modelExtractor // of Options.Models.Chatters
+	importing  sync.Map                   // tenancy.SpaceID of imports under way, see portable_import.go
 
 	extracted, embedded atomic.Int64 // model calls of the work that were answered, see ingest.try
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"errors"
 	"time"
 
 	"alcove/tenancy"
@@ -166,4 +167,16 @@ func TimeWalk(e *Engine, s *tenancy.Space, question string) (took time.Duration,
 		return nil
 	})
 	return took, err
+}
+
+// Interrupt leaves a base as an import that a crash ended leaves it.
+func Interrupt(s *tenancy.Space) error {
+	return s.Commit(context.Background(), func(tx *tenancy.Tx) error {
+		st, err := readState(tx)
+		if err != nil {
+			return err
+		}
+		st.Importing = &importing{Documents: 3}
+		return errors.Join(tx.CountDocuments(3), tx.Set(kindChunk, []byte("left by it"), nil), tx.Set(kindState, nil, marshalRecord(&st)))
+	})
 }

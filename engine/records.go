@@ -123,6 +123,7 @@ type kbState struct {
 	// which set of vectors counts.
 	Changeovers uint64     `json:"changeovers,omitempty"`
 	Reembed     *reembedAt `json:"reembed,omitempty"` // the change that is under way
+	Importing   *importing `json:"importing,omitempty"`
 }
 
 // vectorSet is where the vectors of one embedding model are. There are two: while

@@ -47,7 +47,8 @@ func parseChunkID(id string) (docID string, ord uint32, ok bool) {
 }
 
 // readState returns the state of a knowledge base; one that never had a
-// document has the zero state.
+// document has the zero state. One that is not imported to its end is returned with
+// an ErrState.
 func readState(tx *tenancy.Tx) (kbState, error) {
 	st := kbState{Documents: map[Status]int{}}
 	b, err := tx.Get(kindState, nil)
@@ -57,7 +58,13 @@ func readState(tx *tenancy.Tx) (kbState, error) {
 	if err != nil {
 		return st, fmt.Errorf("read state: %w", err)
 	}
-	return st, unmarshalRecord("state", b, &st)
+	if err := unmarshalRecord("state", b, &st); err != nil {
+		return st, err
+	}
+	if st.Importing != nil {
+		return st, errImporting
+	}
+	return st, nil
 }
 
 // readDocument returns a document's record, ErrNotFound when there is none.

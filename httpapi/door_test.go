@@ -451,6 +451,8 @@ GET {t}/knowledge-bases: any caller
 GET {kb}: kb:access
 PUT {kb}: kb:manage
 DELETE {kb}: kb:delete
+GET {kb}/export: kb:manage
+POST {kb}/import: kb:manage
 POST {kb}/reembed: kb:manage
 POST {kb}/documents/add: document:create
 POST {kb}/documents/text: document:create

@@ -33,7 +33,7 @@ func (s *Server) once(w *response, r *http.Request, x *exchange, who tenancy.Pri
 	if len(keys) > 1 {
 		return badField(onceHeader, "is given twice")
 	}
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "multipart/form-data" {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "multipart/form-data" || kind == sealedMedia {
 		return serve(w, r)
 	}
 	body, err := s.readBody(r, s.o.MaxBodyBytes)

@@ -80,11 +80,14 @@ var operations = map[string]operation{
 	"GET " + pathTenant + "/audit":          gives("Read a tenant's audit records", nil, tenancy.AuditPage{}),
 	"GET " + v1 + "/admin/audit/checkpoint": gives("Read the signed checkpoint of the audit tree", nil, checkpoint{}),
 
-	"POST " + pathKBs:             makes("Make a knowledge base", tenancy.KBInput{}, tenancy.KB{}),
-	"GET " + pathKBs:              gives("List knowledge bases", nil, tenancy.KBPage{}),
-	"GET " + pathKB:               gives("Read a knowledge base, with what it holds", nil, shownKB{}),
-	"PUT " + pathKB:               gives("Change a knowledge base", tenancy.KBUpdate{}, tenancy.KB{}),
-	"DELETE " + pathKB:            gives("Delete a knowledge base", nil, removed{}),
+	"POST " + pathKBs:           makes("Make a knowledge base", tenancy.KBInput{}, tenancy.KB{}),
+	"GET " + pathKBs:            gives("List knowledge bases", nil, tenancy.KBPage{}),
+	"GET " + pathKB:             gives("Read a knowledge base, with what it holds", nil, shownKB{}),
+	"PUT " + pathKB:             gives("Change a knowledge base", tenancy.KBUpdate{}, tenancy.KB{}),
+	"DELETE " + pathKB:          gives("Delete a knowledge base", nil, removed{}),
+	"GET " + pathKB + "/export": {summary: "Download the knowledge base as one file", status: http.StatusOK, media: sealedMedia},
+	"POST " + pathKB + "/import": makes("Make a new knowledge base the one in a file; no model is asked", nil, importedKB{}).
+		with(func(o *operation) { o.files = []string{sealedMedia} }),
 	"POST " + pathKB + "/reembed": takesIn("Change to the server's embedding model", nil, engine.Reembedded{}),
 
 	"POST " + pathDocs + "/add":    takesIn("Add files", nil, engine.Accepted{}).with(func(o *operation) { o.form = true }),
@@ -169,6 +172,7 @@ var queryParams = map[string]paramDoc{
 	"members":     {"integer", "members of each community at most"},
 	"sources":     {"boolean", "also write where each thing was said; true without it"},
 	"id":          {"string", "id of the document"},
+	"signer":      {"string", "public key, base64: the file has to be signed with it"},
 	"file_source": {"string", "where the document is from"},
 
 	"name":   {"string", "name of an entity"},

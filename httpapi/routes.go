@@ -142,6 +142,8 @@ func (s *Server) ownRoutes() []route {
 		s.managed(get, pathKB, right(tenancy.PermKBAccess), s.getKB),
 		s.managed(put, pathKB, right(tenancy.PermKBManage), s.updateKB),
 		s.managed(del, pathKB, right(tenancy.PermKBDelete), s.deleteKB),
+		s.writes(get, pathKB+"/export", tenancy.PermKBManage, s.exportKB),
+		s.writes(post, pathKB+"/import", tenancy.PermKBManage, s.importKB, "signer"),
 		s.writes(post, pathKB+"/reembed", tenancy.PermKBManage, s.reembed, "dry_run"),
 
 		s.writes(post, pathDocs+"/add", tenancy.PermDocumentCreate, s.addFiles),

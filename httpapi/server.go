@@ -68,6 +68,7 @@ type Options struct {
 	MaxBodyBytes    int64         // 16 MiB of JSON
 	MaxUploadBytes  int64         // 50 MiB a file
 	MaxCallBytes    int64         // 64 MiB, or MaxUploadBytes + 1 MiB if that is more: all parts of one upload
+	MaxImportBytes  int64         // 64 GiB: a knowledge base as one file; it is spooled in the folder for temporary files
 	MaxHeldBytes    int64         // 256 MiB, or two calls if that is more, of request bodies in memory at once
 	MaxParts        int           // 100 parts of one upload
 	MaxInFlight     int           // 256 requests at once; probes do not count
@@ -103,7 +104,7 @@ func (o Options) withDefaults() (Options, error) {
 		v   *int64
 		def int64
 	}{
-		{&o.MaxBodyBytes, 16 << 20}, {&o.MaxUploadBytes, 0}, {&o.MaxCallBytes, 0},
+		{&o.MaxBodyBytes, 16 << 20}, {&o.MaxUploadBytes, 0}, {&o.MaxCallBytes, 0}, {&o.MaxImportBytes, 64 << 30},
 		{&o.MaxHeldBytes, max(256<<20, 2*o.MaxCallBytes)}, {&o.MaxScanBytes, 64 << 20}, {&o.MinBodyRate, 10_000},
 		{(*int64)(&o.HeaderTimeout), int64(5 * time.Second)}, {(*int64)(&o.BodyGrace), int64(30 * time.Second)},
 		{(*int64)(&o.WriteTimeout), int64(30 * time.Second)}, {(*int64)(&o.IdleTimeout), int64(60 * time.Second)},

@@ -41,9 +41,38 @@ func (c *client) call(ctx context.Context, method, path string, body any, out an
 }
 
 func (c *client) send(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	answer, err := c.open(ctx, method, path, contentType, body)
 	if err != nil {
 		return err
+	}
+	defer answer.Close()
+	b, err := io.ReadAll(io.LimitReader(answer, maxAnswer))
+	if err != nil || out == nil {
+		return err
+	}
+	var envelope envelope
+	json.Unmarshal(b, &envelope) //nolint:errcheck // a bare body has no envelope
+	if envelope.Status == "success" && envelope.Data != nil {
+		b = envelope.Data
+	}
+	return json.Unmarshal(b, out)
+}
+
+// maxAnswer bounds an answer that is held in memory.
+const maxAnswer = 64 << 20
+
+// envelope is around most answers.
+type envelope struct {
+	Status, Code, Message string
+	Data                  json.RawMessage
+}
+
+// open is send with the body of a successful answer still to be read, which the caller
+// closes.
+func (c *client) open(ctx context.Context, method, path, contentType string, body io.Reader) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return nil, err
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", contentType)
@@ -56,32 +85,23 @@ func (c *client) send(ctx context.Context, method, path, contentType string, bod
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if res.StatusCode < 400 {
+		return res.Body, nil
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var envelope struct {
-		Status, Code, Message string
-		Data                  json.RawMessage
+	var envelope envelope
+	json.Unmarshal(b, &envelope)                              //nolint:errcheck // a proxy's refusal has none
+	seconds, _ := strconv.Atoi(res.Header.Get("Retry-After")) // 0: not said
+	return nil, &apiError{
+		call: method + " " + path, status: res.StatusCode, code: envelope.Code, message: envelope.Message,
+		retryAfter: time.Duration(seconds) * time.Second,
 	}
-	json.Unmarshal(b, &envelope) //nolint:errcheck // a bare body has no envelope
-	if res.StatusCode >= 400 {
-		seconds, _ := strconv.Atoi(res.Header.Get("Retry-After")) // 0: not said
-		return &apiError{
-			call: method + " " + path, status: res.StatusCode, code: envelope.Code, message: envelope.Message,
-			retryAfter: time.Duration(seconds) * time.Second,
-		}
-	}
-	if out == nil {
-		return nil
-	}
-	if envelope.Status == "success" && envelope.Data != nil {
-		b = envelope.Data
-	}
-	return json.Unmarshal(b, out)
 }
 
 // apiError is a server's refusal.
