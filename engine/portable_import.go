@@ -196,12 +196,13 @@ func (im *importer) seeDocument(key, value []byte) error {
 	}
 	rest := d
 	rest.settle()
-	if d.Visible == 0 || d.Status != rest.Status || d.Pending != 0 || d.JobSeq != 0 || d.Reserved != 0 || d.Chunks < 0 || d.Length < 0 {
+	if d.Visible == 0 || d.Status != rest.Status || d.Pending != 0 || d.JobSeq != 0 || d.Reserved != 0 || d.Chunks < 0 || d.Names < 0 || d.Relations < 0 || d.Length < 0 {
 		return notPortable("a document that is not done")
 	}
 	im.docs[docKey(key)] = importedDoc{gen: d.Visible, created: d.created(), chunks: d.Chunks}
 	im.st.Documents[d.Status]++
 	im.st.Chunks += d.Chunks
+	im.st.Named.add(d.Names, d.Relations)
 	im.st.Bytes += int64(d.Length)
 	return nil
 }
@@ -242,6 +243,11 @@ func (im *importer) begin() error {
 			return err
 		}
 		if err := tx.CheckStorage(-im.bytes); err != nil {
+			return err
+		}
+		// By the sums over documents, which count a name of several more than once: how
+		// many there are is not known before all of them are in memory.
+		if err := im.st.Named.over(tx, nameCount{}); err != nil {
 			return err
 		}
 		st.Importing = &importing{Documents: int64(len(im.docs))}
