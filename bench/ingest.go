@@ -253,13 +253,18 @@ type StatusError struct {
 func (e *StatusError) Error() string { return fmt.Sprintf("status %d: %s", e.Status, e.Body) }
 
 // rssBytes is the resident set of a process, 0 where it cannot be told.
-func rssBytes(pid int) int64 {
+func rssBytes(pid int) int64 { return statusBytes(pid, "VmRSS:") }
+
+// anonBytes is the part of it that is of no file.
+func anonBytes(pid int) int64 { return statusBytes(pid, "RssAnon:") }
+
+func statusBytes(pid int, name string) int64 {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if v, ok := strings.CutPrefix(line, name); ok {
 			n, _ := strconv.ParseInt(strings.Fields(v)[0], 10, 64)
 			return n << 10
 		}

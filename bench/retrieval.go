@@ -81,7 +81,22 @@ type base struct {
 }
 
 func openBase(ctx context.Context, dir string, o engine.Options) (*base, error) {
-	b := &base{}
+	b, err := reopenBase(ctx, dir, "", o)
+	if err != nil {
+		return nil, err
+	}
+	t, err := b.store.CreateTenant(ctx, b.admin, tenancy.TenantInput{Name: "bench"})
+	if err != nil {
+		b.close()
+		return nil, err
+	}
+	b.tenant = t.ID
+	return b, nil
+}
+
+// reopenBase is openBase on a folder that has its tenant.
+func reopenBase(ctx context.Context, dir, tenant string, o engine.Options) (*base, error) {
+	b := &base{tenant: tenant}
 	var err error
 	if b.store, err = tenancy.Open(tenancy.Options{Dir: dir, Logger: o.Logger}); err != nil {
 		return nil, err
@@ -94,11 +109,6 @@ func openBase(ctx context.Context, dir string, o engine.Options) (*base, error) 
 	token, err := b.store.MintToken(tenancy.TokenRequest{Subject: "bench", System: true, TTL: time.Hour})
 	if err == nil {
 		b.admin, err = b.store.Authenticate(ctx, tenancy.Credential{Bearer: token})
-	}
-	if err == nil {
-		var t tenancy.Tenant
-		t, err = b.store.CreateTenant(ctx, b.admin, tenancy.TenantInput{Name: "bench"})
-		b.tenant = t.ID
 	}
 	if err != nil {
 		b.close()
@@ -135,6 +145,15 @@ func (p Passage) input() engine.DocumentInput {
 // fill adds passages to a knowledge base without documents and waits until all
 // are processed.
 func (b *base) fill(ctx context.Context, kbID string, passages []Passage) (*engine.Reader, error) {
+	kb, err := b.add(ctx, kbID, passages)
+	if err != nil {
+		return nil, err
+	}
+	return kb, b.settled(ctx, kb, len(passages))
+}
+
+// add is fill that does not wait.
+func (b *base) add(ctx context.Context, kbID string, passages []Passage) (*engine.Reader, error) {
 	space, err := b.store.Enter(ctx, b.admin, b.tenant, kbID, tenancy.PermDocumentCreate)
 	if err != nil {
 		return nil, err
@@ -149,11 +168,7 @@ func (b *base) fill(ctx context.Context, kbID string, passages []Passage) (*engi
 			return nil, err
 		}
 	}
-	read, err := b.store.Enter(ctx, b.admin, b.tenant, kbID, tenancy.PermQueryRun)
-	if err != nil {
-		return nil, err
-	}
-	return b.engine.Reader(read), b.settled(ctx, &kb.Reader, len(passages))
+	return b.reader(ctx, kbID)
 }
 
 // settled waits until so many documents are processed.

@@ -46,3 +46,33 @@ func (p *pool) peek(id tenancy.SpaceID) *resident {
 	}
 	return nil
 }
+
+// InMemory is what a knowledge base takes in memory, counted rather than measured.
+// Bytes is the sum of the parts.
+type InMemory struct {
+	Chunks, Entities, Relations int
+	Dim                         int   // of the vectors, 0 without any
+	Vectors                     int64 // of passages, entities and relations
+	Words                       int64 // words and names of passages
+	Graph                       int64 // entities and relations
+	Tables                      int64 // documents, passages and who said what
+	Bytes                       int64
+}
+
+// InMemory loads the knowledge base and says what it takes.
+func (r *Reader) InMemory(ctx context.Context) (m InMemory, err error) {
+	err = r.read(ctx, func(res *resident, _ *tenancy.Tx) error {
+		m.Chunks = len(res.chunks) - len(res.free)
+		m.Entities, m.Relations = res.graph.Len()
+		for _, v := range res.index.Spaces() {
+			m.Dim = v.Dim()
+			m.Vectors += v.Bytes()
+		}
+		m.Words = res.recall.lex.Bytes() + res.recall.pass.Bytes()
+		m.Graph = res.graph.Bytes()
+		m.Bytes = res.own() + res.kept.bytes()
+		m.Tables = m.Bytes - m.Vectors - m.Words - m.Graph
+		return nil
+	})
+	return m, err
+}

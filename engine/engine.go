@@ -59,6 +59,8 @@ type Options struct {
 	VectorGraphFrom  int           // 12,000 vectors in a space before it gets a graph
 	MaxOpen          int           // 100 open knowledge bases
 	MaxOpenBytes     int64         // 512 MiB of open knowledge bases
+	MaxIdle          time.Duration // after which a knowledge base that nobody asks for leaves the memory; 0: never
+	Pinned           []Pin         // knowledge bases that never leave it; fewer than MaxOpen
 	RelatedChunks    int           // 5: LightRAG's RELATED_CHUNK_NUMBER
 	QueryCacheBytes  int64         // 64 MiB of keywords, rewritten questions and answers, for the whole server; negative: none
 	RelationGroups   *bool         // true: the table of relation words (English) is used in a question
@@ -191,6 +193,12 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.MaxOpenBytes == 0 {
 		o.MaxOpenBytes = 512 << 20
+	}
+	if o.MaxIdle < 0 {
+		return o, errors.New("MaxIdle is negative")
+	}
+	if len(o.Pinned) >= o.MaxOpen {
+		return o, fmt.Errorf("%d knowledge bases are pinned; MaxOpen %d leaves no room for another", len(o.Pinned), o.MaxOpen)
 	}
 	if o.RelationGroups == nil {
 		on := true

@@ -20,11 +20,12 @@ const loadBatch = 1024
 // applyBatch is how many documents are applied under one hold of the lock.
 const applyBatch = 64
 
-// loadResident reads a knowledge base into memory. It reads the table of
-// visible versions first, then chunks, vectors and contributions side by side
-// in key order, and skips what no reader may see. Records that do not add up
-// are ErrDamaged: a base that is short is refused, never served in part.
-func loadResident(ctx context.Context, e *Engine, s *tenancy.Space, vectors index.Options) (*resident, error) {
+// loadResident reads a knowledge base into memory, in two steps through one snapshot:
+// documents and passages with their words, names and vectors; then what the passages
+// say, of which the graph is made. Records that do not add up are ErrDamaged: a base
+// that is short is refused, never served in part. early, which may be nil, is called
+// between the steps if what there is then is all that a search for passages looks at.
+func loadResident(ctx context.Context, e *Engine, s *tenancy.Space, vectors index.Options, early func(*resident)) (*resident, error) {
 	var r *resident
 	want, err := e.wanted(ctx, s)
 	if err != nil {
@@ -50,7 +51,13 @@ func loadResident(ctx context.Context, e *Engine, s *tenancy.Space, vectors inde
 		}
 		r.startHand(hand)
 		l := &loader{tx: tx, r: r, vectors: state.vectors().chunks}
-		if err := l.all(ctx, visible); err != nil {
+		if err := l.passages(ctx, visible); err != nil {
+			return err
+		}
+		if early != nil && len(hand.keys) == 0 { // other names of what a question names are found in the graph
+			early(r)
+		}
+		if err := l.sayings(ctx, visible); err != nil {
 			return err
 		}
 		if err := r.loadSummaries(tx, e.o.Chatter != nil); err != nil {
@@ -94,65 +101,176 @@ type raw struct {
 	chunk, vector, say []byte
 }
 
-// all loads every visible version of a whole base. The three kinds of record
-// are read in step, a batch of chunks at a time, and analysed on every
-// processor while nothing else holds the copy.
-func (l *loader) all(ctx context.Context, visible []visibleDoc) error {
-	want := make(map[version]int, len(visible))
+// passages is the first step of a load. The three kinds of record are read in step, a
+// batch of chunks at a time; while one batch is put into the copy, the next is analysed
+// on every processor and the one after read. Nobody else holds the copy.
+func (l *loader) passages(ctx context.Context, visible []visibleDoc) error {
+	want, total := make(map[version]int, len(visible)), 0
 	for _, v := range visible {
 		want[v.version] = v.chunks
+		total += v.chunks
 	}
-	docs := make(map[version]*preparedDoc, len(visible))
-	var after []byte
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
+	l.r.expect(len(visible), total)
+	type part struct {
+		raw      []raw
+		docs     []*preparedDoc // of each
+		prepared []preparedChunk
+	}
+	read, analysed := make(chan part, 1), make(chan part, 1)
+	g, ctx := errgroup.WithContext(ctx)
+	send := func(to chan<- part, p part) error {
+		select {
+		case to <- p:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		batch, last, err := l.batch(after, want)
-		if err != nil {
-			return err
-		}
-		prepared, err := prepareAll(batch, l.r.hand, func(ref chunkRef) (string, error) { return l.title(docs, ref.version) })
-		if err != nil {
-			return err
-		}
-		for i, c := range prepared {
-			v := batch[i].ref.version
-			d := docs[v]
-			d.chunks = append(d.chunks, c)
-			if len(d.chunks) == want[v] {
-				if err := l.r.apply(*d); err != nil {
-					return fmt.Errorf("%w: document %x: %w", ErrDamaged, v.doc, err)
+	}
+	g.Go(func() error {
+		defer close(read)
+		docs := make(map[version]*preparedDoc, len(visible))
+		for after, first := []byte(nil), true; first || after != nil; first = false {
+			batch, last, err := l.batch(after, want)
+			if err != nil {
+				return err
+			}
+			p := part{raw: batch, docs: make([]*preparedDoc, len(batch))}
+			for i := range batch {
+				if p.docs[i], err = l.entry(docs, batch[i].ref.version); err != nil {
+					return err
 				}
-				d.chunks = nil
-				delete(want, v)
+			}
+			if err := send(read, p); err != nil {
+				return err
+			}
+			after = last
+		}
+		return nil
+	})
+	g.Go(func() (err error) {
+		defer close(analysed)
+		for p := range read {
+			p.prepared, err = onAll(len(p.raw), func(i int) (preparedChunk, error) {
+				c, err := prepareText(p.raw[i], p.docs[i].doc.title)
+				c.said = contribution{} // the second step reads it again
+				return c, err
+			})
+			if err == nil {
+				err = send(analysed, p)
+			}
+			if err != nil {
+				return err
 			}
 		}
-		if last == nil {
-			break
+		return nil
+	})
+	g.Go(func() error {
+		placed := 0
+		for p := range analysed {
+			for i, c := range p.prepared {
+				d := p.docs[i]
+				if d.chunks = append(d.chunks, c); len(d.chunks) < want[d.doc.version] {
+					continue
+				}
+				if err := l.r.place(*d); err != nil {
+					return fmt.Errorf("%w: document %x: %w", ErrDamaged, d.doc.doc, err)
+				}
+				placed += len(d.chunks)
+				d.chunks = nil
+			}
 		}
-		after = last
-	}
-	for v, n := range want {
-		if n > 0 {
-			return fmt.Errorf("%w: document %x has fewer than %d chunks", ErrDamaged, v.doc, n)
+		if placed < total && ctx.Err() == nil {
+			return fmt.Errorf("%w: %d chunks of %d are there", ErrDamaged, placed, total)
 		}
-	}
-	return nil
+		return nil
+	})
+	return g.Wait()
 }
 
-// title makes the entry of a version on first sight and returns its title.
-func (l *loader) title(docs map[version]*preparedDoc, v version) (string, error) {
+// sayings is the second step of a load. Searches for passages may hold the copy
+// meanwhile: it is locked for a batch at a time.
+func (l *loader) sayings(ctx context.Context, visible []visibleDoc) error {
+	want, total := make(map[version]bool, len(visible)), 0
+	for _, v := range visible {
+		want[v.version] = v.chunks > 0
+		total += v.chunks
+	}
+	type part struct {
+		raw      []raw
+		prepared []preparedChunk
+	}
+	resolved := make(chan part, 1)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(resolved)
+		var batch []raw
+		flush := func() error {
+			p := part{raw: batch}
+			var err error
+			p.prepared, err = onAll(len(batch), func(i int) (c preparedChunk, err error) {
+				if c.said, err = decodeContribution(batch[i].say); err == nil {
+					c.resolve(l.r.hand)
+				}
+				return c, err
+			})
+			if err != nil {
+				return err
+			}
+			batch = nil
+			select {
+			case resolved <- p:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		err := l.tx.Scan(kindContribution, tenancy.Scan{}, func(rest, value []byte) error {
+			ref, err := parseChunkKey(rest)
+			if err != nil || !want[ref.version] {
+				return err
+			}
+			batch = append(batch, raw{ref: ref, say: bytes.Clone(value)})
+			if len(batch) < loadBatch {
+				return nil
+			}
+			return flush()
+		})
+		if err != nil {
+			return err
+		}
+		return flush()
+	})
+	g.Go(func() error {
+		n := 0
+		for p := range resolved {
+			for from := 0; from < len(p.raw); from += applyBatch {
+				to := min(from+applyBatch, len(p.raw))
+				if err := l.r.contributeAll(p.raw[from:to], p.prepared[from:to]); err != nil {
+					return err
+				}
+			}
+			n += len(p.raw)
+		}
+		if n < total && ctx.Err() == nil {
+			return fmt.Errorf("%w: %d contributions of %d are there", ErrDamaged, n, total)
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// entry is the entry of a version, made on first sight.
+func (l *loader) entry(docs map[version]*preparedDoc, v version) (*preparedDoc, error) {
 	d := docs[v]
 	if d == nil {
 		rd, err := l.document(v)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		d = &preparedDoc{doc: rd}
 		docs[v] = d
 	}
-	return d.doc.title, nil
+	return d, nil
 }
 
 func (l *loader) document(v version) (*residentDoc, error) {
@@ -224,22 +342,15 @@ func (l *loader) batch(after []byte, want map[version]int) (batch []raw, last []
 	return batch, last, nil
 }
 
-// prepareAll decodes and analyses chunks on every processor, in order.
-func prepareAll(batch []raw, hand *byHand, title func(chunkRef) (string, error)) ([]preparedChunk, error) {
-	titles := make([]string, len(batch))
-	for i := range batch {
-		var err error
-		if titles[i], err = title(batch[i].ref); err != nil {
-			return nil, err
-		}
-	}
-	out := make([]preparedChunk, len(batch))
+// onAll calls f for 0 to n-1 on every processor and returns what it returns, in order.
+func onAll[T any](n int, f func(int) (T, error)) ([]T, error) {
+	out := make([]T, n)
 	var g errgroup.Group
-	n := max(1, min(runtime.GOMAXPROCS(0), len(batch)/16))
-	for w := range n {
+	workers := max(1, min(runtime.GOMAXPROCS(0), n/16))
+	for w := range workers {
 		g.Go(func() (err error) {
-			for i := w; i < len(batch) && err == nil; i += n {
-				out[i], err = prepare(batch[i], titles[i], hand)
+			for i := w; i < n && err == nil; i += workers {
+				out[i], err = f(i)
 			}
 			return err
 		})
@@ -247,7 +358,17 @@ func prepareAll(batch []raw, hand *byHand, title func(chunkRef) (string, error))
 	return out, g.Wait()
 }
 
-func prepare(x raw, title string, hand *byHand) (p preparedChunk, err error) {
+// prepare decodes and analyses a chunk.
+func prepare(x raw, title string, hand *byHand) (preparedChunk, error) {
+	p, err := prepareText(x, title)
+	if err == nil {
+		p.resolve(hand)
+	}
+	return p, err
+}
+
+// prepareText is prepare without a look at what its names count for.
+func prepareText(x raw, title string) (p preparedChunk, err error) {
 	rec, err := decodeChunk(x.chunk)
 	if err != nil {
 		return p, err
@@ -259,7 +380,6 @@ func prepare(x raw, title string, hand *byHand) (p preparedChunk, err error) {
 	if p.said, err = decodeContribution(x.say); err != nil {
 		return p, err
 	}
-	p.resolve(hand)
 	names := make([]string, len(p.said.Entities))
 	for i, e := range p.said.Entities {
 		names[i] = e.Name
@@ -296,7 +416,7 @@ func (l *loader) one(k docKey) (preparedDoc, error) {
 		}
 	}
 	p := preparedDoc{doc: d}
-	p.chunks, err = prepareAll(batch, l.r.hand, func(chunkRef) (string, error) { return d.title, nil })
+	p.chunks, err = onAll(len(batch), func(i int) (preparedChunk, error) { return prepare(batch[i], d.title, l.r.hand) })
 	return p, err
 }
 
@@ -426,6 +546,46 @@ func (r *Reader) read(ctx context.Context, f func(*resident, *tenancy.Tx) error)
 	}
 	defer release()
 	return kb.read(ctx, r.space, f)
+}
+
+// readPassages is read for an f that looks at documents, passages and their vectors
+// alone: while the graph of the base is still being loaded it does not wait for that.
+func (r *Reader) readPassages(ctx context.Context, f func(*resident, *tenancy.Tx) error) error {
+	kb, release, err := r.eng.pool.lease(r.space)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if early, err := kb.await(ctx, kb.early); err != nil {
+		return err
+	} else if early {
+		done, err := kb.readEarly(ctx, r.space, f)
+		if done || err != nil {
+			return err
+		}
+		if _, err := kb.await(ctx, kb.ready); err != nil {
+			return err
+		}
+	}
+	return kb.read(ctx, r.space, f)
+}
+
+// readEarly calls f with the passages of a base that is being loaded, if they are of
+// the generation of a fresh snapshot; done says that they were.
+func (kb *openKB) readEarly(ctx context.Context, s *tenancy.Space, f func(*resident, *tenancy.Tx) error) (done bool, err error) {
+	err = s.View(ctx, func(tx *tenancy.Tx) error {
+		state, err := readState(tx)
+		if err != nil {
+			return err
+		}
+		kb.res.mu.RLock()
+		defer kb.res.mu.RUnlock()
+		if done = kb.res.gen == state.Generation; !done {
+			return nil
+		}
+		return f(kb.res, tx)
+	})
+	return done, err
 }
 
 // read is Reader.read of a base that is pinned already.

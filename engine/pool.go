@@ -3,8 +3,8 @@ package engine
 import (
 	"container/list"
 	"context"
-	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,8 +14,9 @@ import (
 )
 
 // pool holds the knowledge bases that are in memory. What is searched or
-// written is leased and never evicted; the rest leaves in LRU order as soon as
-// there are more than MaxOpen of them or they take more than MaxOpenBytes.
+// written is leased and never evicted, nor is what Options.Pinned names; the rest
+// leaves in LRU order as soon as there are more than MaxOpen of them or they take
+// more than MaxOpenBytes, and when nobody asked for it for MaxIdle (pool_evict.go).
 // Loading is single-flight for one base and side by side for different ones.
 type pool struct {
 	eng    *Engine
@@ -24,12 +25,19 @@ type pool struct {
 	work   sync.WaitGroup
 	// counting holds who makes communities: one base at a time.
 	counting chan struct{}
+	// graphs holds who is at the second step of a load: no more at once than there are
+	// processors, so that of many loads the passages, which answer some questions
+	// already, come first.
+	graphs chan struct{}
 
 	mu     sync.Mutex
 	open   map[tenancy.SpaceID]*openKB
 	lru    *list.List // of *openKB, most recently used first
-	bytes  int64
+	bytes  int64      // what bases take, and those that load will take
 	closed bool
+	// sized is what bases took when they were put out: what their next load is
+	// taken to need until it is there. One number a base, gone with the base.
+	sized map[tenancy.SpaceID]int64
 
 	stats poolStats
 }
@@ -37,28 +45,38 @@ type pool struct {
 // poolStats counts in plain atomics; a collector reads them.
 type poolStats struct {
 	hits, misses, evictions, loads atomic.Int64
+	trims, idle, refused, failed   atomic.Int64
 	graphs                         atomic.Int64
-	loadNanos                      atomic.Int64
+	loading                        durations
 }
 
 // PoolStats says how the cache of open knowledge bases fares.
 type PoolStats struct {
 	Open, Hits, Misses, Evictions, Loads int64
 	Graphs                               int64 // vector graphs made and stored
-	Bytes                                int64
+	Pinned                               int64 // of the open ones
+	Trims                                int64 // bases that gave up what is cheap to make again, and stayed
+	Idle                                 int64 // bases put out because nobody asked for them; not among Evictions
+	Refused                              int64 // ErrBusy
+	FailedLoads                          int64 // of Loads
+	Bytes, MaxBytes                      int64
 	LoadTime                             time.Duration // of all loads together
+	Loading                              Durations     // of each load
 }
 
 // openKB is one entry. leases, elem and bytes belong to pool.mu; res is set
-// before ready is closed and guarded by its own lock.
+// before early is closed, err before ready is; res is guarded by its own lock.
 type openKB struct {
 	id     tenancy.SpaceID
+	early  chan struct{} // closed when a search for passages can be answered, or ready is
 	ready  chan struct{}
 	err    error
 	res    *resident
 	leases int
 	bytes  int64
-	gone   bool // dropped from the pool; the last lease lets go of the memory
+	pinned bool
+	used   time.Time // when it was asked for last
+	gone   bool      // dropped from the pool; the last lease lets go of the memory
 	elem   *list.Element
 
 	catching sync.Mutex  // one goroutine brings res up to date at a time
@@ -71,7 +89,12 @@ type openKB struct {
 
 func newPool(e *Engine) *pool {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &pool{eng: e, ctx: ctx, cancel: cancel, open: map[tenancy.SpaceID]*openKB{}, lru: list.New(), counting: make(chan struct{}, 1)}
+	p := &pool{eng: e, ctx: ctx, cancel: cancel, open: map[tenancy.SpaceID]*openKB{}, sized: map[tenancy.SpaceID]int64{}, lru: list.New(), counting: make(chan struct{}, 1), graphs: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	if e.o.MaxIdle > 0 {
+		p.work.Add(1)
+		go p.watchIdle()
+	}
+	return p
 }
 
 func (p *pool) close() {
@@ -103,6 +126,7 @@ func (p *pool) forget(id tenancy.SpaceID) {
 	if kb := p.open[id]; kb != nil && !p.closed {
 		p.drop(kb)
 	}
+	delete(p.sized, id)
 }
 
 // drop takes kb out of the pool. p.mu is held.
@@ -128,6 +152,35 @@ func (p *pool) drop(kb *openKB) {
 // memory, and returns it with the function that lets go. It returns ErrBusy
 // when the pool is full of bases in use, and the error of the load otherwise.
 func (p *pool) acquire(ctx context.Context, s *tenancy.Space) (*openKB, func(), error) {
+	kb, release, err := p.lease(s)
+	if err == nil {
+		if _, err = kb.await(ctx, kb.ready); err != nil {
+			release()
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return kb, release, nil
+}
+
+// await waits for a step of the load and says whether it is all that is there yet.
+func (kb *openKB) await(ctx context.Context, step <-chan struct{}) (early bool, err error) {
+	select {
+	case <-step:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	select {
+	case <-kb.ready:
+		return false, kb.err
+	default:
+		return true, nil
+	}
+}
+
+// lease is acquire that does not wait for the load.
+func (p *pool) lease(s *tenancy.Space) (*openKB, func(), error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -139,11 +192,14 @@ func (p *pool) acquire(ctx context.Context, s *tenancy.Space) (*openKB, func(), 
 		p.lru.MoveToFront(kb.elem)
 	} else {
 		p.stats.misses.Add(1)
-		if !p.makeRoom(1) {
+		need := p.sized[s.ID()]
+		if !p.makeRoom(1, need) {
+			err := p.full()
 			p.mu.Unlock()
-			return nil, nil, fmt.Errorf("%w: %d of %d open, all in use", ErrBusy, len(p.open), p.eng.o.MaxOpen)
+			return nil, nil, err
 		}
-		kb = &openKB{id: s.ID(), ready: make(chan struct{})}
+		kb = &openKB{id: s.ID(), early: make(chan struct{}), ready: make(chan struct{}), bytes: need, pinned: p.eng.o.pinned(s.TenantID(), s.KBID())}
+		p.bytes += need
 		kb.elem = p.lru.PushFront(kb)
 		p.open[kb.id] = kb
 		// The load belongs to the pool, not to the caller that happened to ask
@@ -152,20 +208,10 @@ func (p *pool) acquire(ctx context.Context, s *tenancy.Space) (*openKB, func(), 
 		go p.load(kb, s)
 	}
 	kb.leases++
+	kb.used = p.eng.o.Now()
 	p.mu.Unlock()
 
-	release := sync.OnceFunc(func() { p.release(kb) })
-	select {
-	case <-kb.ready:
-	case <-ctx.Done():
-		release()
-		return nil, nil, ctx.Err()
-	}
-	if kb.err != nil {
-		release()
-		return nil, nil, kb.err
-	}
-	return kb, release, nil
+	return kb, sync.OnceFunc(func() { p.release(kb) }), nil
 }
 
 func (p *pool) load(kb *openKB, s *tenancy.Space) {
@@ -173,61 +219,82 @@ func (p *pool) load(kb *openKB, s *tenancy.Space) {
 	t := time.Now()
 	vectors := p.eng.o.vectorOptions()
 	vectors.Made = func() { p.graphMade(kb, s.TenantID(), s.KBID()) }
-	res, err := loadResident(p.ctx, p.eng, s, vectors)
+	early, second := false, false
+	res, err := loadResident(p.ctx, p.eng, s, vectors, func(r *resident) {
+		p.mu.Lock()
+		kb.res, early = r, true
+		p.mu.Unlock()
+		close(kb.early)
+		select {
+		case p.graphs <- struct{}{}:
+			second = true
+		case <-p.ctx.Done(): // and so is the load
+		}
+	})
+	if second {
+		<-p.graphs
+	}
 	p.stats.loads.Add(1)
-	p.stats.loadNanos.Add(int64(time.Since(t)))
+	p.stats.loading.observe(time.Since(t))
+	var bytes int64
+	if err == nil {
+		bytes = res.bytes()
+	} else {
+		p.stats.failed.Add(1)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	kb.res, kb.err = res, err
+	kb.err = err
+	if !early {
+		kb.res = res
+	}
 	if err != nil {
 		p.drop(kb) // the next one to ask tries again
 	} else if !kb.gone {
-		p.account(kb)
+		p.account(kb, bytes)
 	} else {
 		p.work.Go(res.untend)
 	}
 	close(kb.ready)
+	if !early {
+		close(kb.early)
+	}
+	p.makeRoom(0, 0)
 }
+
+// size is what kb takes; it is asked for before p.mu is taken, since it waits for
+// whoever changes the copy.
+func (kb *openKB) size() int64 { return kb.res.bytes() + kb.communities.bytes() }
 
 // account brings kb's share of the byte budget up to date. p.mu is held.
-func (p *pool) account(kb *openKB) {
-	if kb.gone || kb.res == nil {
+func (p *pool) account(kb *openKB, bytes int64) {
+	if kb.gone {
 		return
 	}
-	n := kb.res.bytes() + kb.communities.bytes()
-	p.bytes += n - kb.bytes
-	kb.bytes = n
+	p.bytes += bytes - kb.bytes
+	kb.bytes = bytes
 }
 
+// release gives a lease back. Of two at a time the one may enter a size that is
+// older than the other's: the next lease puts it right.
 func (p *pool) release(kb *openKB) {
+	loaded := false
+	select {
+	case <-kb.ready:
+		loaded = kb.err == nil
+	default: // who asked went while it was loaded
+	}
+	var bytes int64
+	if loaded {
+		bytes = kb.size()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	kb.leases--
-	p.account(kb)
-	if !p.closed {
-		p.makeRoom(0)
+	if loaded {
+		p.account(kb, bytes)
 	}
-}
-
-// makeRoom evicts idle bases, least recently used first, until extra more fit,
-// and reports whether they do. The byte budget is met as far as idle bases
-// allow; the count is a hard limit. p.mu is held.
-func (p *pool) makeRoom(extra int) bool {
-	over := func() bool { return len(p.open)+extra > p.eng.o.MaxOpen || p.bytes > p.eng.o.MaxOpenBytes }
-	for e := p.lru.Back(); e != nil && over(); {
-		kb, prev := e.Value.(*openKB), e.Prev()
-		if kb.leases == 0 {
-			p.drop(kb)
-			p.stats.evictions.Add(1)
-		}
-		e = prev
-	}
-	if len(p.open)+extra > p.eng.o.MaxOpen {
-		return false
-	}
-	// A single base may be larger than the budget: it is served as long as
-	// nothing else is in memory.
-	return extra == 0 || p.bytes <= p.eng.o.MaxOpenBytes || len(p.open) == 0
+	p.makeRoom(0, 0)
 }
 
 // changed brings a base that is in memory up to date behind the scenes, so that
@@ -264,11 +331,19 @@ func (p *pool) changed(s *tenancy.Space) {
 func (e *Engine) Stats() PoolStats {
 	p := e.pool
 	p.mu.Lock()
-	open, bytes := int64(len(p.open)), p.bytes
+	open, pinned, bytes := int64(len(p.open)), int64(0), p.bytes
+	for _, kb := range p.open {
+		if kb.pinned {
+			pinned++
+		}
+	}
 	p.mu.Unlock()
+	n := &p.stats
+	loading := n.loading.read()
 	return PoolStats{
-		Open: open, Bytes: bytes,
-		Hits: p.stats.hits.Load(), Misses: p.stats.misses.Load(), Evictions: p.stats.evictions.Load(),
-		Loads: p.stats.loads.Load(), Graphs: p.stats.graphs.Load(), LoadTime: time.Duration(p.stats.loadNanos.Load()),
+		Open: open, Pinned: pinned, Bytes: bytes, MaxBytes: e.o.MaxOpenBytes,
+		Hits: n.hits.Load(), Misses: n.misses.Load(), Evictions: n.evictions.Load(),
+		Graphs: n.graphs.Load(), Trims: n.trims.Load(), Idle: n.idle.Load(), Refused: n.refused.Load(),
+		Loads: n.loads.Load(), FailedLoads: n.failed.Load(), LoadTime: loading.Sum, Loading: loading,
 	}
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -217,6 +218,17 @@ func (r *resident) less(a, b uint32) bool {
 // apply makes a document visible in the copy, replacing an older version.
 // r.mu is held for writing.
 func (r *resident) apply(p preparedDoc) error {
+	if err := r.place(p); err != nil {
+		return err
+	}
+	for i := range p.chunks {
+		r.contribute(p.doc.chunks[i], &p.chunks[i])
+	}
+	return nil
+}
+
+// place is apply without what the chunks say.
+func (r *resident) place(p preparedDoc) error {
 	r.applied++
 	r.remove(p.doc.doc)
 	if len(p.chunks) == 0 {
@@ -224,6 +236,7 @@ func (r *resident) apply(p preparedDoc) error {
 	}
 	r.docs[p.doc.doc] = p.doc
 	r.cost += 256 + int64(len(p.doc.id)+len(p.doc.filePath)+len(p.doc.title))
+	p.doc.chunks = make([]uint32, 0, len(p.chunks))
 	for _, c := range p.chunks {
 		id := r.newChunk()
 		p.doc.chunks = append(p.doc.chunks, id)
@@ -235,7 +248,27 @@ func (r *resident) apply(p preparedDoc) error {
 			return err
 		}
 		r.recall.add(id, c.analysis)
-		r.contribute(id, &c)
+	}
+	return nil
+}
+
+// expect makes room for so many documents and chunks of an empty copy.
+func (r *resident) expect(docs, chunks int) {
+	r.docs = make(map[docKey]*residentDoc, docs)
+	r.chunks = make([]residentChunk, 0, chunks)
+}
+
+// contributeAll adds what some chunks that are placed say. It takes the lock.
+func (r *resident) contributeAll(of []raw, said []preparedChunk) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range of {
+		ref := of[i].ref
+		d := r.docs[ref.doc]
+		if d == nil || int(ref.ord) >= len(d.chunks) {
+			return fmt.Errorf("%w: a contribution of chunk %x, which is not there", ErrDamaged, ref.key(ref.ord))
+		}
+		r.contribute(d.chunks[ref.ord], &said[i])
 	}
 	return nil
 }

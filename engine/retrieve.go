@@ -115,7 +115,11 @@ func (s stages) since(name string, t time.Time) {
 // only inside; vectors and keywords were made before. Keywords that are still
 // empty are made by the rules here, since those ask what the base knows.
 func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec searchVectors, st stages, tr *trace) (ev evidence, err error) {
-	err = r.read(ctx, func(res *resident, tx *tenancy.Tx) error {
+	read := r.read
+	if p.mode == ModeNaive && tr == nil {
+		read = r.readPassages
+	}
+	err = read(ctx, func(res *resident, tx *tenancy.Tx) error {
 		t := time.Now()
 		blind, err := r.eng.blind(tx, res, p.embed, vec)
 		if err != nil {

@@ -92,6 +92,16 @@ func (s *sayings) drop(e *list.Element) {
 	s.used -= x.bytes
 }
 
+// empty forgets everything and returns the bytes that it took.
+func (s *sayings) empty() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	freed := s.used
+	s.of, s.used = nil, 0
+	s.recent.Init()
+	return freed
+}
+
 func (s *sayings) bytes() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -45,10 +45,15 @@ func (c *rooms) Collect(ch chan<- prometheus.Metric) {
 	count("rag_instance_cache_hits_total", "Uses of a knowledge base that was in memory.", float64(pool.Hits))
 	count("rag_instance_cache_misses_total", "Uses of a knowledge base that was not.", float64(pool.Misses))
 	count("rag_instance_evictions_total", "Knowledge bases put out of memory to make room.", float64(pool.Evictions))
+	count("rag_instance_idle_total", "Knowledge bases put out of memory because nobody asked for them.", float64(pool.Idle))
+	count("rag_instance_trims_total", "Times a knowledge base gave up what it can make again for little, and stayed.", float64(pool.Trims))
+	count("rag_instance_refused_total", "Uses refused because all that is in memory is in use or pinned.", float64(pool.Refused))
+	count("rag_instance_load_failures_total", "Loads of knowledge bases that failed.", float64(pool.FailedLoads))
 	gauge("rag_instance_cache_size", "Knowledge bases in memory.", float64(pool.Open))
+	gauge("rag_instance_pinned", "Knowledge bases in memory that are pinned.", float64(pool.Pinned))
 	gauge("rag_instance_bytes", "Bytes of knowledge bases in memory.", float64(pool.Bytes))
-	ch <- prometheus.MustNewConstSummary(prometheus.NewDesc(metricPrefix+"rag_instance_load_seconds", "Time of loading knowledge bases.", nil, nil),
-		uint64(pool.Loads), pool.LoadTime.Seconds(), nil)
+	gauge("rag_instance_limit_bytes", "Bytes that knowledge bases may take in memory.", float64(pool.MaxBytes))
+	times("rag_instance_load_seconds", "Time of loading a knowledge base.", pool.Loading)
 
 	queue := c.s.o.Engine.QueueStats()
 	gauge("documents_waiting", "Accepted documents that wait for a worker.", float64(queue.Waiting))

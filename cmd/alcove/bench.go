@@ -28,7 +28,7 @@ func benchCommand() *cobra.Command {
 		Long: `bench runs a workload and prints what it measured, as a table or with --json.
 Nothing it does touches a data folder of yours.`,
 	}
-	c.AddCommand(benchRetrieval(), benchGraph(), benchIngest(), benchModel(), benchQuery(), benchDelete(), benchStart(), benchCrash(), benchDrop(), benchOverhead(), benchNeighbour(), benchANN())
+	c.AddCommand(benchRetrieval(), benchGraph(), benchIngest(), benchModel(), benchQuery(), benchDelete(), benchStart(), benchCrash(), benchDrop(), benchOverhead(), benchNeighbour(), benchANN(), benchCold(), benchEvict())
 	return c
 }
 

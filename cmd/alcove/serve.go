@@ -101,7 +101,7 @@ func (v *values) server(log *slog.Logger) serverConfig {
 	cfg.memory = machineMemory()
 	resident := v.number("CACHE_MEMORY_BYTES", 0, 1<<50)
 	if resident == 0 {
-		resident = cfg.memory / 4
+		resident = cacheMemory(cfg.memory)
 	}
 	cfg.engine = engine.Options{
 		Logger:           log,
@@ -116,6 +116,7 @@ func (v *values) server(log *slog.Logger) serverConfig {
 		MaxOpenBytes:     resident,
 		VectorIndex:      v.oneOf("VECTOR_INDEX", "own", "coder", "exact"),
 		VectorsCompact:   v.oneOf("VECTOR_MEMORY", "full", "int8") == "int8",
+		MaxIdle:          time.Duration(v.number("CACHE_IDLE_MINUTES", 0, 60*24*365)) * time.Minute,
 		MinRerankScore:   v.decimal("MIN_RERANK_SCORE", 0, 1e6),
 		RerankTokens:     int(v.number("RERANK_MAX_TOKENS_PER_DOC", 64, 1<<20)),
 		RelatedChunks:    int(v.number("RELATED_CHUNK_NUMBER", 1, 100)),
@@ -123,6 +124,7 @@ func (v *values) server(log *slog.Logger) serverConfig {
 		NoKeywordCall:    !v.on("KEYWORD_MODEL_CALL"),
 		QueryCacheBytes:  v.number("QUERY_CACHE_BYTES", 1, 1<<40),
 	}
+	cfg.engine.Pinned = v.pins(cfg.engine.MaxOpen)
 	cfg.engine.Settings = v.questions()
 	if !v.on("ENABLE_LLM_CACHE") {
 		cfg.engine.QueryCacheBytes = -1
@@ -300,6 +302,32 @@ func machineMemory() int64 {
 // caches, and its builders of tables, about 500 MB once a large ingest has used
 // them all. With less the collector never rests; without a limit it is a gigabyte.
 const baseMemory = 640 << 20
+
+// cacheMemory is what open knowledge bases may take when nothing is said: half of the
+// machine, as long as the collector has half as much again to work in and the rest of
+// the server fits beside that; on a machine too small for both, an eighth.
+func cacheMemory(machine int64) int64 {
+	return max(machine/8, min(machine/2, (machine-baseMemory)*2/3))
+}
+
+// pins are the knowledge bases of PINNED_KBS.
+func (v *values) pins(open int) (out []engine.Pin) {
+	for name := range strings.SplitSeq(v.str("PINNED_KBS"), ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			continue
+		}
+		tenant, kb, ok := strings.Cut(name, "/")
+		if !ok || tenant == "" || kb == "" || strings.Contains(kb, "/") {
+			v.bad("PINNED_KBS", "%q is not tenant/knowledge-base", name)
+			continue
+		}
+		out = append(out, engine.Pin{Tenant: tenant, KB: kb})
+	}
+	if len(out) >= open {
+		v.bad("PINNED_KBS", "names %d knowledge bases; there must be fewer than MAX_CACHED_INSTANCES, %d", len(out), open)
+	}
+	return out
+}
 
 // limitMemory keeps GOMEMLIMIT at what the open knowledge bases justify, so
 // that an idle server is small and a busy one is not starved. It does nothing

@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
+	"alcove/engine"
+
 	"alcove/tenancy"
 )
 
@@ -113,6 +115,31 @@ func TestMemoryLimit(t *testing.T) {
 	require.EqualValues(t, baseMemory+2*gib, memoryLimit(16*gib, gib, gib), "open")
 	require.Greater(t, memoryLimit(16*gib, 0, gib), int64(gib*3/2), "loading")
 	require.EqualValues(t, 9*gib/10, memoryLimit(gib, gib, gib), "a small machine")
+}
+
+// Open knowledge bases get half of the machine where the collector and the rest of the
+// server still fit beside them, and less where they would not.
+func TestCacheMemory(t *testing.T) {
+	const gib = 1 << 30
+	require.EqualValues(t, 8*gib, cacheMemory(16*gib))
+	require.EqualValues(t, 64<<20, cacheMemory(512<<20))
+	for m := int64(gib); m <= 64*gib; m *= 2 {
+		require.LessOrEqual(t, cacheMemory(m)*3/2+baseMemory, m)
+		require.LessOrEqual(t, cacheMemory(m), m/2)
+		require.GreaterOrEqual(t, cacheMemory(m), m/8)
+	}
+}
+
+// PINNED_KBS names a knowledge base by both of its ids.
+func TestSettings_PinnedKBs(t *testing.T) {
+	v := load(t, "--pinned-kbs", "acme/main, beta/notes")
+	require.Equal(t, []engine.Pin{{Tenant: "acme", KB: "main"}, {Tenant: "beta", KB: "notes"}}, v.pins(3))
+	require.NoError(t, v.err())
+	for pins, want := range map[string]string{"main": `"main" is not`, "acme/": `"acme/" is not`, "a/b/c": `"a/b/c" is not`, "a/b,c/d": "fewer than"} {
+		v := load(t, "--pinned-kbs", pins)
+		v.pins(2)
+		require.ErrorContains(t, v.err(), want)
+	}
 }
 
 // Variables of ADR 007 that mean nothing here are named, one line each, not ignored.

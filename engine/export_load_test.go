@@ -1,0 +1,45 @@
+package engine
+
+import (
+	"context"
+
+	"alcove/tenancy"
+)
+
+// LimitBytes sets what open bases may take.
+func LimitBytes(e *Engine, n int64) {
+	e.pool.mu.Lock()
+	defer e.pool.mu.Unlock()
+	e.o.MaxOpenBytes = n
+}
+
+// DropIdle puts out what nobody asked for, as the pool does now and then.
+func DropIdle(e *Engine) { e.pool.dropIdle() }
+
+// HoldGraphs keeps every load from its second step until the function that it returns
+// is called.
+func HoldGraphs(e *Engine) (release func()) {
+	for range cap(e.pool.graphs) {
+		e.pool.graphs <- struct{}{}
+	}
+	return func() {
+		for range cap(e.pool.graphs) {
+			<-e.pool.graphs
+		}
+	}
+}
+
+// DropContribution deletes the first contribution of a base from the store.
+func DropContribution(s *tenancy.Space) error {
+	return s.Commit(context.Background(), func(tx *tenancy.Tx) error {
+		var first []byte
+		err := tx.Scan(kindContribution, tenancy.Scan{}, func(rest, _ []byte) error {
+			first = append(first, rest...)
+			return tenancy.ErrStop
+		})
+		if err != nil {
+			return err
+		}
+		return tx.Delete(kindContribution, first)
+	})
+}
