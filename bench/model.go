@@ -2,28 +2,29 @@ package bench
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
-	"math"
+	"iter"
 	"net"
 	"net/http"
-	"regexp"
-	"slices"
-	"strconv"
+	"os"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // ModelOptions configure a Model. Zero means the default given beside the field.
 type ModelOptions struct {
-	Dim   int // 384: length of a vector
-	Piece int // 0, the whole reply: bytes of one streamed piece
+	Dim     int           // 384: length of a vector
+	Piece   int           // 0, the whole reply: bytes of one streamed piece
+	Listen  string        // 127.0.0.1:0, a free port of the loopback
+	Latency time.Duration // 0: what every answer is held back for
+	// Answers are recorded replies of a chat, by its last message; what is not
+	// among them is answered by the script.
+	Answers map[string]string
 	// Embedded is told the texts of every embedding call, before it is answered.
 	// It is called by many at once.
 	Embedded func(texts []string)
@@ -33,12 +34,14 @@ type ModelOptions struct {
 }
 
 // Model stands in for a model server: it speaks OpenAI's chat completions and
-// embeddings on the loopback and takes no time to think. A name is two
+// embeddings, and Ollama's chat and embed, and takes no time to think. It knows the
+// prompts of alcove and those of LightRAG. A name is two
 // capitalised words in a row; asked what a passage says, it answers with the
 // names and relates each to the next one of its sentence; vectors are bags of
 // hashed words. Every answer is a function of the request alone.
 type Model struct {
-	URL string // with the version, as the openai binding wants it
+	URL  string // with the version, as the openai binding wants it
+	Host string // without, as the ollama binding wants it
 
 	o      ModelOptions
 	server *http.Server
@@ -80,19 +83,43 @@ const (
 	ModelEmbed = "scripted-embed"
 )
 
-// StartModel starts a Model on a free port of the loopback.
+// StartModel starts a Model. GET /counts on its host is what Counts returns.
 func StartModel(o ModelOptions) (*Model, error) {
 	if o.Dim == 0 {
 		o.Dim = 384
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{URL: "http://" + l.Addr().String() + "/v1", o: o, done: make(chan error, 1)}
+	host := "http://" + l.Addr().String()
+	m := &Model{URL: host + "/v1", Host: host, o: o, done: make(chan error, 1)}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/chat/completions", m.timed(m.chat))
-	mux.HandleFunc("POST /v1/embeddings", m.timed(m.embed))
+	for pattern, h := range map[string]func(io.Writer, []byte) error{
+		"POST /v1/chat/completions": m.openaiChat,
+		"POST /v1/embeddings":       m.openaiEmbed,
+		"POST /api/chat":            m.ollamaChat,
+		"POST /api/embed":           m.ollamaEmbed,
+	} {
+		mux.HandleFunc(pattern, m.timed(h))
+	}
+	for pattern, answer := range map[string]string{
+		"GET /v1/models":   `{"object":"list","data":[{"id":"` + ModelChat + `","object":"model"},{"id":"` + ModelEmbed + `","object":"model"}]}`,
+		"GET /api/version": `{"version":"0.0.0"}`,
+		"GET /api/tags":    `{"models":[{"name":"` + ModelChat + `","model":"` + ModelChat + `"},{"name":"` + ModelEmbed + `","model":"` + ModelEmbed + `"}]}`,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, answer) //nolint:errcheck // the caller has gone
+		})
+	}
+	mux.HandleFunc("GET /counts", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(m.Counts()) //nolint:errcheck // the caller has gone
+	})
 	m.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() { m.done <- m.server.Serve(l) }()
 	return m, nil
@@ -112,8 +139,11 @@ func (m *Model) Close() error {
 	return err
 }
 
-// Counts is what was asked so far.
+// Counts is what was asked so far: of no Model, nothing.
 func (m *Model) Counts() ModelCounts {
+	if m == nil {
+		return ModelCounts{}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.n
@@ -131,6 +161,9 @@ func (m *Model) timed(h func(io.Writer, []byte) error) http.HandlerFunc {
 		if err == nil {
 			out := &timedWriter{ResponseWriter: w, m: m, start: start}
 			if err = h(out, body); err == nil {
+				err = m.hold(r.Context(), start)
+			}
+			if err == nil {
 				err = out.flush()
 			}
 		}
@@ -142,6 +175,21 @@ func (m *Model) timed(h func(io.Writer, []byte) error) http.HandlerFunc {
 			m.mu.Unlock()
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		}
+	}
+}
+
+// hold waits until an answer is due.
+func (m *Model) hold(ctx context.Context, asked time.Time) error {
+	if m.o.Latency <= 0 {
+		return nil
+	}
+	due := time.NewTimer(m.o.Latency - time.Since(asked))
+	defer due.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-due.C:
+		return nil
 	}
 }
 
@@ -172,279 +220,96 @@ func (w *timedWriter) flush() error {
 	return err
 }
 
-type modelMessage struct {
-	Role    string `json:"role"`
-	Content string `json:"content"`
-}
-
-func (m *Model) chat(w io.Writer, body []byte) error {
-	var q struct {
-		Messages []modelMessage `json:"messages"`
-		Stream   bool           `json:"stream"`
-		Format   struct {
-			Type string `json:"type"`
-		} `json:"response_format"`
+// reply is what the model says to a chat: what was recorded, or the script.
+func (m *Model) reply(messages []modelMessage) (string, error) {
+	if len(messages) == 0 {
+		return "", errors.New("a chat request without messages")
 	}
-	if err := json.Unmarshal(body, &q); err != nil {
-		return err
-	}
-	if len(q.Messages) == 0 || !q.Stream {
-		return errors.New("a chat request without messages or stream")
-	}
-	system, last := q.Messages[0].Content, q.Messages[len(q.Messages)-1].Content
+	system, last := messages[0].Content, messages[len(messages)-1].Content
 	var count *int
 	reply := ""
 	switch {
 	case strings.Contains(system, "high_level_keywords"):
-		count, reply = &m.n.Keywords, scriptedKeywords(last)
+		count, reply = &m.n.Keywords, scriptedKeywords(userQuery(last))
 	case strings.Contains(system, `"relationships"`):
-		count, reply = &m.n.Extract, scriptedGraph(fenced(last), true)
+		count, reply = &m.n.Extract, scriptedGraph(passage(last), true)
 	case strings.Contains(system, "relation<|#|>"):
-		count, reply = &m.n.Extract, scriptedGraph(fenced(last), false)
+		count, reply = &m.n.Extract, scriptedGraph(passage(last), false)
 	case strings.Contains(last, `{"description":`):
 		count, reply = &m.n.Summary, scriptedSummary(fenced(last))
-		if m.o.Summarised != nil {
-			m.o.Summarised(reply)
-		}
 	default:
 		count, reply = &m.n.Answer, "The passages say so [1].\n\n### References\n- [1] the first of them\n"
+	}
+	if recorded, ok := m.o.Answers[last]; ok {
+		reply = recorded
 	}
 	m.mu.Lock()
 	*count++
 	m.mu.Unlock()
-	prompt := 0
-	for _, x := range q.Messages {
-		prompt += len(x.Content) / 4
+	if count == &m.n.Summary && m.o.Summarised != nil {
+		m.o.Summarised(reply)
 	}
-	return m.stream(w, reply, prompt)
+	return reply, nil
 }
 
-// stream writes a reply as server-sent events.
-func (m *Model) stream(w io.Writer, reply string, promptTokens int) error {
-	type delta struct {
-		Content string `json:"content,omitempty"`
-	}
-	type choice struct {
-		Index  int     `json:"index"`
-		Delta  delta   `json:"delta"`
-		Finish *string `json:"finish_reason"`
-	}
-	type usage struct {
-		Prompt     int `json:"prompt_tokens"`
-		Completion int `json:"completion_tokens"`
-	}
-	event := func(choices []choice, u *usage) error {
-		b, err := json.Marshal(struct {
-			ID      string   `json:"id"`
-			Object  string   `json:"object"`
-			Model   string   `json:"model"`
-			Choices []choice `json:"choices"`
-			Usage   *usage   `json:"usage,omitempty"`
-		}{"chat", "chat.completion.chunk", ModelChat, choices, u})
-		if err == nil {
-			_, err = fmt.Fprintf(w, "data: %s\n\n", b)
+// pieces cuts a reply for a stream, never inside a character.
+func (m *Model) pieces(reply string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for rest := reply; rest != ""; {
+			n := len(rest)
+			if m.o.Piece > 0 {
+				n = min(m.o.Piece, n)
+			}
+			for n < len(rest) && !utf8.RuneStart(rest[n]) {
+				n++
+			}
+			if !yield(rest[:n]) {
+				return
+			}
+			rest = rest[n:]
 		}
-		return err
 	}
-	piece := m.o.Piece
-	if piece == 0 {
-		piece = max(1, len(reply))
-	}
-	for rest := []byte(reply); len(rest) > 0; { // replies are ASCII: a piece is whole
-		n := min(piece, len(rest))
-		if err := event([]choice{{Delta: delta{string(rest[:n])}}}, nil); err != nil {
-			return err
-		}
-		rest = rest[n:]
-	}
-	stop := "stop"
-	if err := event([]choice{{Finish: &stop}}, nil); err != nil {
-		return err
-	}
-	if err := event([]choice{}, &usage{promptTokens, len(reply) / 4}); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, "data: [DONE]\n\n")
-	return err
 }
 
-func (m *Model) embed(w io.Writer, body []byte) error {
-	var q struct {
-		Input  []string `json:"input"`
-		Format string   `json:"encoding_format"`
-	}
-	if err := json.Unmarshal(body, &q); err != nil {
-		return err
-	}
+// embedded counts an embedding call.
+func (m *Model) embedded(texts []string) {
 	m.mu.Lock()
 	m.n.Embed++
-	m.n.Texts += len(q.Input)
+	m.n.Texts += len(texts)
 	m.mu.Unlock()
 	if m.o.Embedded != nil {
-		m.o.Embedded(q.Input)
+		m.o.Embedded(texts)
 	}
-	b := []byte(`{"object":"list","model":"` + ModelEmbed + `","data":[`)
-	for i, text := range q.Input {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, `{"object":"embedding","index":`...)
-		b = strconv.AppendInt(b, int64(i), 10)
-		b = append(b, `,"embedding":`...)
-		b = appendVector(b, scriptedVector(text, m.o.Dim), q.Format == "base64")
-		b = append(b, '}')
-	}
-	b = append(b, `],"usage":{"prompt_tokens":1,"total_tokens":1}}`...)
-	_, err := w.Write(b)
-	return err
 }
 
-// appendVector writes a vector as numbers or as the base64 of its bytes, quoted.
-func appendVector(b []byte, v []float32, asBase64 bool) []byte {
-	if asBase64 {
-		var raw []byte
-		for _, x := range v {
-			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
-		}
-		return append(base64.StdEncoding.AppendEncode(append(b, '"'), raw), '"')
-	}
-	b = append(b, '[')
-	for i, x := range v {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendFloat(b, float64(x), 'g', 8, 32)
-	}
-	return append(b, ']')
-}
+// maxAnswers bounds a file of recorded answers, in lines.
+const maxAnswers = 1_000_000
 
-// scriptedVector has a share of every word in four places, so that texts with
-// common words are near each other, and no zeros: a real vector has none either.
-func scriptedVector(text string, dim int) []float32 {
-	v := make([]float32, dim)
-	for i := range v {
-		v[i] = 0.001 + 0.0001*float32(i%7)
-	}
-	for w := range strings.FieldsSeq(text) {
-		h := fnv.New64a()
-		h.Write([]byte(strings.ToLower(strings.Trim(w, ".,?"))))
-		for s, k := h.Sum64(), 0; k < 4; k++ {
-			v[s%uint64(dim)] += 1 - 2*float32(s>>15&1)
-			s >>= 16
-		}
-	}
-	return v
-}
-
-// fenced is the text between the last two lines of backticks.
-func fenced(s string) string {
-	end := strings.LastIndex(s, "\n```")
-	if end < 0 {
-		return s
-	}
-	start := strings.LastIndex(s[:end], "```\n")
-	if start < 0 {
-		return s
-	}
-	return s[start+4 : end]
-}
-
-// name is what the scripted model takes for the name of a thing.
-var name = regexp.MustCompile(`\b[A-Z][a-z]+ [A-Z][a-z]+\b`)
-
-var (
-	scriptedTypes     = []string{"Person", "Organization", "Location", "Event"}
-	scriptedRelations = []string{"meeting", "trade", "family", "dispute", "travel", "letters", "teaching", "ownership"}
-)
-
-func pick(list []string, of string) string {
-	h := fnv.New32a()
-	h.Write([]byte(of))
-	return list[h.Sum32()%uint32(len(list))]
-}
-
-// scriptedGraph reads a passage. What it says of a pair depends on the sentence,
-// the keywords of the pair alone.
-func scriptedGraph(passage string, asJSON bool) string {
-	type entity struct {
-		Name        string `json:"name"`
-		Type        string `json:"type"`
-		Description string `json:"description"`
-	}
-	type relation struct {
-		Source      string `json:"source"`
-		Target      string `json:"target"`
-		Keywords    string `json:"keywords"`
-		Description string `json:"description"`
-	}
-	out := struct {
-		Entities  []entity   `json:"entities"`
-		Relations []relation `json:"relationships"`
-	}{[]entity{}, []relation{}}
-	seen := map[string]bool{}
-	for sentence := range strings.FieldsFuncSeq(passage, func(r rune) bool { return r == '.' || r == '\n' }) {
-		sentence = strings.TrimSpace(sentence)
-		last := ""
-		for _, n := range name.FindAllString(sentence, -1) {
-			if !seen[n] {
-				seen[n] = true
-				out.Entities = append(out.Entities, entity{n, pick(scriptedTypes, n), sentence + "."})
-			}
-			pair := min(n, last) + "|" + max(n, last)
-			if last != "" && last != n && !seen[pair] {
-				seen[pair] = true
-				out.Relations = append(out.Relations, relation{last, n, pick(scriptedRelations, pair), sentence + "."})
-			}
-			last = n
-		}
-	}
-	if asJSON {
-		b, err := json.Marshal(out)
-		if err != nil {
-			panic("bench: strings do not encode: " + err.Error())
-		}
-		return string(b)
-	}
-	var b strings.Builder
-	for _, e := range out.Entities {
-		fmt.Fprintf(&b, "entity<|#|>%s<|#|>%s<|#|>%s\n", e.Name, e.Type, e.Description)
-	}
-	for _, r := range out.Relations {
-		fmt.Fprintf(&b, "relation<|#|>%s<|#|>%s<|#|>%s<|#|>%s\n", r.Source, r.Target, r.Keywords, r.Description)
-	}
-	b.WriteString("<|COMPLETE|>")
-	return b.String()
-}
-
-func scriptedKeywords(question string) string {
-	low := name.FindAllString(question, -1)
-	high := []string{}
-	for w := range strings.FieldsSeq(fenced(question)) {
-		if w = strings.Trim(w, "?.,"); len(w) > 4 && w == strings.ToLower(w) && !slices.Contains(high, w) {
-			high = append(high, w)
-		}
-	}
-	if low == nil {
-		low = []string{}
-	}
-	b, err := json.Marshal(map[string][]string{"high_level_keywords": high, "low_level_keywords": low})
+// ReadAnswers reads recorded answers for a Model: JSON lines {prompt, reply}, the
+// prompt being the last message of a chat. Its errors name the line.
+func ReadAnswers(path string) (map[string]string, error) {
+	f, err := os.Open(path)
 	if err != nil {
-		panic("bench: strings do not encode: " + err.Error())
+		return nil, err
 	}
-	return string(b)
-}
-
-// scriptedSummary is the beginning of each description, up to a length a model keeps to.
-func scriptedSummary(list string) string {
-	var b strings.Builder
-	for line := range strings.Lines(list) {
-		var d struct{ Description string }
-		if json.Unmarshal([]byte(line), &d) != nil || b.Len() > 1500 {
-			continue
+	defer f.Close()
+	out := map[string]string{}
+	d := json.NewDecoder(f)
+	for n := 1; ; n++ {
+		var line struct{ Prompt, Reply *string }
+		err := d.Decode(&line)
+		switch {
+		case errors.Is(err, io.EOF):
+			return out, nil
+		case err != nil:
+			return nil, fmt.Errorf("%s: answer %d: %w", path, n, err)
+		case line.Prompt == nil || line.Reply == nil:
+			return nil, fmt.Errorf("%s: answer %d: prompt and reply are needed", path, n)
+		case n > maxAnswers:
+			return nil, fmt.Errorf("%s: more than %d answers", path, maxAnswers)
 		}
-		b.WriteString(d.Description[:min(len(d.Description), 60)] + " ")
+		out[*line.Prompt] = *line.Reply
 	}
-	return strings.TrimSpace(b.String())
 }
 
 const (
@@ -456,7 +321,7 @@ const (
 	quietCPU = 0.03
 )
 
-// quiet waits until a server that uses the model has nothing left to do in the
+// quiet waits until a server that uses the model, or none when m is nil, has nothing left to do in the
 // background: nobody asks the model and the processor time stands still.
 func (m *Model) quiet(ctx context.Context, pid int) error {
 	type look struct {

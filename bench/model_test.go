@@ -1,9 +1,11 @@
 package bench_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -84,6 +86,105 @@ func TestModel_Extraction(t *testing.T) {
 		n.Busy = 0
 		require.Equal(t, bench.ModelCounts{Extract: 1}, n)
 	}
+}
+
+// The answers are the same over OpenAI's wire and Ollama's, streamed and whole; a
+// recorded one goes before the script; and none comes before its time.
+func TestModel_Wires(t *testing.T) {
+	answers := filepath.Join(t.TempDir(), "answers.jsonl")
+	require.NoError(t, os.WriteFile(answers, []byte(`{"prompt":"Who?","reply":"Ada, naïvely."}`+"\n"), 0o600))
+	recorded, err := bench.ReadAnswers(answers)
+	require.NoError(t, err)
+	m, err := bench.StartModel(bench.ModelOptions{Dim: 8, Piece: 3, Latency: 20 * time.Millisecond, Answers: recorded})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close()) }()
+	post := func(url, body string) string {
+		start := time.Now()
+		res, err := http.Post(url, "application/json", strings.NewReader(body))
+		require.NoError(t, err)
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, res.StatusCode, string(b))
+		require.GreaterOrEqual(t, time.Since(start), 20*time.Millisecond)
+		return string(b)
+	}
+	said := func(reply string) (out string) {
+		for line := range strings.Lines(reply) {
+			line = strings.TrimPrefix(strings.TrimSpace(line), "data: ")
+			var x struct {
+				Choices []struct{ Message, Delta struct{ Content string } }
+				Message struct{ Content string }
+			}
+			if json.Unmarshal([]byte(line), &x) != nil {
+				continue // a blank line or the end
+			}
+			for _, c := range x.Choices {
+				out += c.Message.Content + c.Delta.Content
+			}
+			out += x.Message.Content
+		}
+		return out
+	}
+	for prompt, want := range map[string]string{"Who?": "Ada, naïvely.", "What?": "The passages say so [1].\n\n### References\n- [1] the first of them\n"} {
+		for _, stream := range []string{"true", "false"} {
+			body := `{"stream":` + stream + `,"messages":[{"role":"user","content":"` + prompt + `"}]}`
+			require.Equal(t, want, said(post(m.URL+"/chat/completions", body)))
+			require.Equal(t, want, said(post(m.Host+"/api/chat", body)))
+		}
+	}
+	var openai struct {
+		Data []struct{ Embedding []float32 }
+	}
+	var ollama struct{ Embeddings [][]float32 }
+	require.NoError(t, json.Unmarshal([]byte(post(m.URL+"/embeddings", `{"input":"one text"}`)), &openai))
+	require.NoError(t, json.Unmarshal([]byte(post(m.Host+"/api/embed", `{"input":["one text","two"]}`)), &ollama))
+	require.Len(t, openai.Data, 1)
+	require.Len(t, ollama.Embeddings, 2)
+	require.Len(t, openai.Data[0].Embedding, 8)
+	require.Equal(t, openai.Data[0].Embedding, ollama.Embeddings[0])
+	n := m.Counts()
+	require.Equal(t, []int{8, 2, 3}, []int{n.Answer, n.Embed, n.Texts})
+
+	require.NoError(t, os.WriteFile(answers, []byte(`{"prompt":"a","reply":"b"}{"prompt":"c"}`), 0o600))
+	_, err = bench.ReadAnswers(answers)
+	require.ErrorContains(t, err, "answer 2: prompt and reply are needed")
+}
+
+// LightRAG's prompts are understood: the question among the instructions, and that
+// an earlier reply missed nothing.
+func TestModel_LightRAG(t *testing.T) {
+	m, err := bench.StartModel(bench.ModelOptions{Dim: 8})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close()) }()
+	ask := func(messages ...string) string {
+		type message struct {
+			Role    string `json:"role"`
+			Content string `json:"content"`
+		}
+		var q struct {
+			Messages []message `json:"messages"`
+		}
+		for _, x := range messages {
+			q.Messages = append(q.Messages, message{"user", x})
+		}
+		body, err := json.Marshal(q)
+		require.NoError(t, err)
+		res, err := http.Post(m.URL+"/chat/completions", "application/json", bytes.NewReader(body))
+		require.NoError(t, err)
+		defer res.Body.Close()
+		var a struct {
+			Choices []struct{ Message struct{ Content string } }
+		}
+		require.NoError(t, json.NewDecoder(res.Body).Decode(&a))
+		require.Len(t, a.Choices, 1)
+		return a.Choices[0].Message.Content
+	}
+	require.JSONEq(t, `{"high_level_keywords":["river"],"low_level_keywords":["Bada Lorin"]}`,
+		ask("---Real Data---\nUse high_level_keywords. The Output Format\nUser Query: Which river saw Bada Lorin?\n\n---Output---\nOutput:"))
+	const rows = "Write entity<|#|>… and relation<|#|>…"
+	require.Contains(t, ask(rows, "---Input Text---\n```\nBada Lorin met Kedo Maran.\n```\n"), "relation<|#|>Bada Lorin<|#|>Kedo Maran<|#|>")
+	require.Equal(t, "<|COMPLETE|>", ask(rows, "---Input Text---\n```\nBada Lorin met Kedo Maran.\n```\n", "…", "Based on the Last Extraction, what was missed?"))
 }
 
 // Vectors are the same in numbers and in base64, of the length asked for, and
@@ -172,7 +273,7 @@ func TestCost_Counts(t *testing.T) {
 func TestQuery_Counts(t *testing.T) {
 	m, o := scripted(t, bench.ModelOptions{})
 	rows, err := bench.Query(ctx, bench.QueryOptions{
-		Target: served(t, o), Model: m, Documents: 4, Questions: 5, Corpus: bench.Corpus{Chunks: 2},
+		Target: served(t, o), Model: m, Sizes: []int{4}, Questions: 5, Corpus: bench.Corpus{Chunks: 2},
 		Modes: []engine.Mode{engine.ModeNaive, engine.ModeMix},
 	})
 	require.NoError(t, err)

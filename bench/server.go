@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -102,6 +103,9 @@ func (s *Server) Kill() error {
 // Stop asks the server to end and waits for a clean exit.
 func (s *Server) Stop() error {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		if errors.Is(err, os.ErrProcessDone) {
+			return fmt.Errorf("the server had ended by itself: %v: %s", <-s.done, s.log)
+		}
 		return err
 	}
 	if err := <-s.done; err != nil {

@@ -2,18 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -28,25 +24,8 @@ func benchCommand() *cobra.Command {
 		Long: `bench runs a workload and prints what it measured, as a table or with --json.
 Nothing it does touches a data folder of yours.`,
 	}
-	c.AddCommand(benchRetrieval(), benchGraph(), benchIngest(), benchModel(), benchQuery(), benchDelete(), benchStart(), benchCrash(), benchDrop(), benchOverhead(), benchNeighbour(), benchANN(), benchCold(), benchEvict())
+	c.AddCommand(benchRetrieval(), benchGraph(), benchIngest(), benchModel(), benchQuery(), benchDelete(), benchStart(), benchCrash(), benchDrop(), benchOverhead(), benchNeighbour(), benchANN(), benchCold(), benchEvict(), benchServeModel(), benchPeer(), benchReport())
 	return c
-}
-
-// report prints a result as JSON or by the table function.
-func report(cmd *cobra.Command, asJSON bool, v any, table func(io.Writer)) error {
-	out := cmd.OutOrStdout()
-	if asJSON {
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		return e.Encode(map[string]any{
-			"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
-			"processors": runtime.NumCPU(), "result": v,
-		})
-	}
-	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	table(w)
-	fmt.Fprintf(w, "\n%s, %s, %s/%s, %d processors\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
-	return w.Flush()
 }
 
 func benchRetrieval() *cobra.Command {
@@ -170,7 +149,11 @@ func scriptedServer(ctx context.Context, m *bench.Model, args ...string) (bench.
 	if err != nil {
 		return bench.Target{}, nil, err
 	}
-	var t bench.Target
+	return withKB(ctx, s, stop)
+}
+
+// withKB makes a knowledge base in a server, which it stops when that fails.
+func withKB(ctx context.Context, s *bench.Server, stop func() error) (t bench.Target, _ func() error, err error) {
 	token, err := s.Token(ctx)
 	if err == nil {
 		t, err = s.NewKB(ctx, token, "bench")
@@ -297,59 +280,6 @@ extraction); with --own they share nothing.`,
 	c.Flags().IntVar(&o.Probes, "probes", 10, "windows for each size")
 	c.Flags().IntVar(&o.Corpus.Chunks, "chunks", 1, "chunks of a document, about")
 	c.Flags().BoolVar(&o.Corpus.Own, "own", false, "documents speak of things of their own alone")
-	modelFlags(c, &model, &o.Corpus.Seed, &chunkTokens, &asJSON)
-	return c
-}
-
-func benchQuery() *cobra.Command {
-	var o bench.QueryOptions
-	var model bench.ModelOptions
-	var asJSON bool
-	var modes []string
-	var chunkTokens int
-	c := &cobra.Command{
-		Use:   "query",
-		Short: "What a query costs beside the models, by mode, over REST",
-		Long: `query starts a scripted model that speaks OpenAI's wire, and a server of its own that
-uses it, fills a knowledge base with made-up documents and asks it, one client and
-one question after the other, no question twice. Overhead is the time of a whole
-answer less what the model server took for keywords, vectors and the text; the way
-to the model and back is in it.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			for _, m := range modes {
-				o.Modes = append(o.Modes, engine.Mode(m))
-			}
-			if o.Model, err = bench.StartModel(model); err != nil {
-				return err
-			}
-			o.Progress = cmd.ErrOrStderr()
-			var rows []bench.QueryRow
-			var stop func() error
-			if o.Target, stop, err = scriptedServer(cmd.Context(), o.Model, "--chunk-size", strconv.Itoa(chunkTokens)); err == nil {
-				rows, err = bench.Query(cmd.Context(), o)
-				err = errors.Join(err, stop())
-			}
-			if err := errors.Join(err, o.Model.Close()); err != nil {
-				return err
-			}
-			return report(cmd, asJSON, rows, func(w io.Writer) {
-				fmt.Fprintln(w, "mode\tchunks\tquestions\ttotal p50 ms\tp99\toverhead p50 ms\tp99\tmax\tserver CPU ms\treferences\tstages p50 ms")
-				for _, r := range rows {
-					fmt.Fprintf(w, "%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t", r.Mode, r.Chunks, r.Questions, r.TotalP50, r.TotalP99,
-						r.OverheadP50, r.OverheadP99, r.OverheadMax, r.CPU, r.Found)
-					for _, name := range slices.Sorted(maps.Keys(r.StagesP50)) {
-						fmt.Fprintf(w, "%s %.2f  ", name, r.StagesP50[name])
-					}
-					fmt.Fprintln(w)
-				}
-			})
-		},
-	}
-	c.Flags().IntVar(&o.Documents, "documents", 1000, "documents in the base")
-	c.Flags().IntVar(&o.Corpus.Chunks, "chunks", 10, "chunks of a document, about")
-	c.Flags().IntVar(&o.Questions, "questions", 500, "questions for each mode")
-	c.Flags().StringSliceVar(&modes, "modes", []string{"naive", "local", "global", "hybrid", "mix", "ppr"}, "comma separated modes")
 	modelFlags(c, &model, &o.Corpus.Seed, &chunkTokens, &asJSON)
 	return c
 }
