@@ -18,7 +18,7 @@ func operations(t *testing.T, few int) int {
 	s := os.Getenv("INDEX_OPERATIONS")
 	if s == "" {
 		if raced {
-			few /= 5
+			few /= 10
 		}
 		return few
 	}
@@ -135,7 +135,7 @@ func TestVectors_Churn(t *testing.T) {
 						require.InDelta(t, cosine64(q, pool[p]), h.Score, 0.02, "an old vector of id %d at %d, seed %d", h.ID, i, seed)
 					}
 				}
-				if i%(ops/40) == 0 {
+				if i%(ops/8) == ops/16 {
 					v.Settle()
 				}
 				if t.Failed() {
