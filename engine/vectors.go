@@ -29,7 +29,7 @@ const (
 
 // vectorOptions are those of every vector space of the engine.
 func (o *Options) vectorOptions() index.Options {
-	return index.Options{Backend: index.Backend(o.VectorIndex), Compact: o.VectorsCompact, From: o.VectorGraphFrom}
+	return index.Options{Backend: index.Backend(o.VectorIndex), Compact: o.VectorsCompact, From: o.VectorGraphFrom, Rest: o.VectorGraphRest}
 }
 
 // newSpace makes an empty space for vectors of dim numbers. Whoever puts it in the

@@ -17,7 +17,7 @@ import (
 // it finds stored; a damaged one is not seen by anybody but the log. None of it is in
 // the canonical dump.
 func TestVectors_GraphIsKeptAndOnlyACache(t *testing.T) {
-	o := engine.Options{VectorGraphFrom: 150, Embedder: builtin.Embedder(), ChunkTokens: 40, ChunkOverlap: 1}
+	o := engine.Options{VectorGraphFrom: 150, VectorGraphRest: 1, Embedder: builtin.Embedder(), ChunkTokens: 40, ChunkOverlap: 1}
 	v := enginetest.New(t, o)
 	v.KB("big")
 	var b strings.Builder

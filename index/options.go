@@ -3,6 +3,7 @@ package index
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Backend says how a space that is large enough is searched.
@@ -39,6 +40,12 @@ type Options struct {
 	// answers as fast and is exact. 12,000: on 2 processors the graph is not ahead at 8,000
 	// by more than its making costs, and ahead by 2.6 times at 16,000.
 	From int
+	// Rest is how long the space must have been left alone before a graph is made or
+	// grown; until then new vectors are scanned. A vector costs some 0.3 ms to link,
+	// and one that is soon replaced costs it for nothing. 0: at once. Vectors that
+	// wait are linked without a rest once there are 16 times From of them and half as
+	// many as the graph has: a scan would be too slow by then.
+	Rest time.Duration
 	// Recall is the share of the true neighbours that a walk is set to find, measured
 	// on the space's own vectors whenever a graph is made: 0.99.
 	Recall float64

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Upkeep. A space that is tended has one goroutine when there is something to do,
@@ -21,6 +22,8 @@ const (
 	catchUpRows = 1024
 	// A graph is measured again when it has grown by a share of remeasure.
 	remeasure = 4
+	// So many times Options.From are linked without a rest.
+	restlessTimes = 16
 )
 
 // building is how many graphs of the process grow at a time: searches have the
@@ -35,6 +38,9 @@ type tender struct {
 	stop    chan struct{} // closed by Close
 	idle    *sync.Cond    // of mu: running has become false
 	work    sync.WaitGroup
+
+	changed time.Time   // of the last change, with Options.Rest alone
+	alarm   *time.Timer // wakes the upkeep at the end of a rest; nil when none is waited for
 
 	own *own // the graph as its builder has it
 }
@@ -62,6 +68,9 @@ func (v *Vectors) Close() {
 	v.mu.Lock()
 	if !v.closed() {
 		close(v.stop)
+	}
+	if v.alarm != nil {
+		v.alarm.Stop()
 	}
 	v.mu.Unlock()
 	v.work.Wait()
@@ -94,12 +103,40 @@ func (v *Vectors) upkeep() {
 		v.view.Store(next)
 		return
 	}
-	if idle || v.running || v.due(w) == nil {
+	if idle || v.running {
+		return
+	}
+	if v.due(w) == nil {
+		v.await(w)
 		return
 	}
 	v.running = true
 	v.work.Add(1)
 	go v.tend()
+}
+
+// touch notes that the space is being changed. v.mu is held.
+func (v *Vectors) touch() {
+	if v.o.Rest > 0 {
+		v.changed = time.Now()
+	}
+}
+
+// rested says whether the space has been left alone for long enough. v.mu is held.
+func (v *Vectors) rested() bool { return v.o.Rest == 0 || time.Since(v.changed) >= v.o.Rest }
+
+// await has the upkeep looked at again when the space may have rested, if that is what
+// it waits for. v.mu is held.
+func (v *Vectors) await(w *view) {
+	if v.alarm != nil || v.o.Rest == 0 || v.o.Backend == Exact || w.walk == nil && w.live < v.o.From || v.rested() {
+		return
+	}
+	v.alarm = time.AfterFunc(v.o.Rest-time.Since(v.changed), func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.alarm = nil
+		v.upkeep() // which waits again if there were changes
+	})
 }
 
 // crowded says that too many rows are gone.
@@ -117,6 +154,8 @@ func (v *Vectors) due(w *view) func(*view) {
 		return nil
 	case w.walk == nil && w.live < v.o.From:
 		return nil
+	case !v.rested() && !v.restless(w):
+		return nil
 	case w.walk == nil:
 		return v.grow
 	}
@@ -128,6 +167,15 @@ func (v *Vectors) due(w *view) func(*view) {
 		return v.grow
 	}
 	return nil
+}
+
+// restless says that too many vectors wait to be linked for a scan of them.
+func (v *Vectors) restless(w *view) bool {
+	linked := 0
+	if w.walk != nil {
+		linked = w.walk.graph().n
+	}
+	return w.n-linked > max(restlessTimes*v.o.From, linked/2)
 }
 
 // tend is the goroutine.
@@ -147,6 +195,9 @@ func (v *Vectors) tend() {
 				v.own = nil
 			}
 			v.running = false
+			if !v.closed() {
+				v.await(w)
+			}
 			v.idle.Broadcast()
 			v.mu.Unlock()
 			return
@@ -289,7 +340,10 @@ func (w *view) add(from *rowStore, row uint32) {
 func (v *Vectors) renew(w *view) {
 	next, to := w.without(v.o.Compact)
 	var made *own
-	if v.o.Backend != Exact && next.live >= v.o.From {
+	v.mu.Lock()
+	graph := v.o.Backend != Exact && next.live >= v.o.From && (v.rested() || v.restless(next))
+	v.mu.Unlock()
+	if graph {
 		made = &own{age: next.age}
 		made.hnsw = &hnsw{rowStore: next.rowStore}
 		if !v.fill(made, &next.rowStore, next.n) {

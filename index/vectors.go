@@ -102,6 +102,7 @@ func (v *Vectors) Set(id uint32, x []float32) error {
 	v.view.Store(&w)
 	// After the view: who finds the row in the table finds it in a view as well.
 	atomic.StoreUint32(&w.table[id], uint32(row))
+	v.touch()
 	v.upkeep()
 	return nil
 }
@@ -139,6 +140,7 @@ func (v *Vectors) Delete(id uint32) bool {
 	atomic.StoreUint64(w.gone(row), w.seq)
 	v.view.Store(&w)
 	atomic.StoreUint32(&w.table[id], noRow)
+	v.touch()
 	v.upkeep()
 	return true
 }
