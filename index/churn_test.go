@@ -144,8 +144,10 @@ func TestVectors_Churn(t *testing.T) {
 			}
 			stop.Store(true)
 			readers.Wait()
-			require.Positive(t, walks)
-			require.Positive(t, scans)
+			if !raced { // too few operations for a graph to come and to go
+				require.Positive(t, walks)
+				require.Positive(t, scans)
+			}
 			v.Settle()
 			require.Equal(t, len(model), v.Len())
 			if !o.Compact {
