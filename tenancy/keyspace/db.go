@@ -52,6 +52,7 @@ type DB struct {
 type format struct {
 	Format int    `json:"format"`
 	Store  string `json:"store"`
+	Epoch  string `json:"epoch,omitempty"` // "" until the store was restored from a backup
 }
 
 // Open opens the database in o.Dir, or makes it. Only one process may have it
@@ -210,14 +211,8 @@ func (db *DB) readFormat() error {
 		if len(some) > 0 {
 			return fmt.Errorf("records but no format record: %w", ErrDamaged)
 		}
-		db.format = format{formatVersion, uuid.NewString()}
-		if raw, err = json.Marshal(db.format); err != nil {
-			return fmt.Errorf("format record: %w", err)
-		}
-		return db.Commit(context.Background(), func(t *Tx) error {
-			t.key = appendKey(nil, own, kindFormat, nil)
-			return t.set(own, kindFormat, nil, raw)
-		})
+		db.format = format{Format: formatVersion, Store: uuid.NewString()}
+		return db.writeFormat(db.format)
 	}
 	if err != nil {
 		return err
@@ -229,6 +224,17 @@ func (db *DB) readFormat() error {
 		return fmt.Errorf("format %d, this release reads up to %d: %w", db.format.Format, formatVersion, ErrNewerFormat)
 	}
 	return nil
+}
+
+func (db *DB) writeFormat(f format) error {
+	raw, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("format record: %w", err)
+	}
+	return db.Commit(context.Background(), func(t *Tx) error {
+		t.key = appendKey(nil, own, kindFormat, nil)
+		return t.set(own, kindFormat, nil, raw)
+	})
 }
 
 // StoreID is the random id the store got when it was made.

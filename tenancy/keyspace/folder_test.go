@@ -226,7 +226,7 @@ func TestOpen_Guards(t *testing.T) {
 		"newer record": {func(t *testing.T, dir string) {
 			db, err := Open(small(dir))
 			require.NoError(t, err)
-			raw, err := json.Marshal(format{formatVersion + 1, "x"})
+			raw, err := json.Marshal(format{Format: formatVersion + 1, Store: "x"})
 			require.NoError(t, err)
 			require.NoError(t, db.Commit(ctx, func(tx *Tx) error {
 				tx.key = appendKey(nil, own, kindFormat, nil)
