@@ -437,6 +437,9 @@ PUT {t}: tenant:manage
 DELETE {t}: system:admin
 GET {t}/audit: tenant:manage
 GET /api/v1/admin/audit/checkpoint: system:admin
+POST /api/v1/admin/backup: system:admin
+POST /api/v1/admin/verify: system:admin
+GET /api/v1/admin/status: system:admin
 POST {t}/members: tenant:manage_members
 GET {t}/members: tenant:manage_members
 PUT {t}/members/:user: tenant:manage_members

@@ -27,7 +27,7 @@ const onceHeader = "Idempotency-Key"
 // Uploads take no part in it: a document sent again is the same document.
 func (s *Server) once(w *response, r *http.Request, x *exchange, who tenancy.Principal, serve func(*response, *http.Request) error) error {
 	keys := r.Header.Values(onceHeader)
-	if r.Method != post || len(keys) == 0 {
+	if r.Method != post || len(keys) == 0 || x.route == pathBackup { // which is too large to be kept, and changes nothing
 		return serve(w, r)
 	}
 	if len(keys) > 1 {

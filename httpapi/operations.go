@@ -80,6 +80,10 @@ var operations = map[string]operation{
 	"GET " + pathTenant + "/audit":          gives("Read a tenant's audit records", nil, tenancy.AuditPage{}),
 	"GET " + v1 + "/admin/audit/checkpoint": gives("Read the signed checkpoint of the audit tree", nil, checkpoint{}),
 
+	"POST " + pathBackup:           {summary: "Download a backup of the whole store", status: http.StatusOK, media: sealedMedia},
+	"POST " + v1 + "/admin/verify": gives("Verify the whole store, as alcove check does", nil, verified{}),
+	"GET " + v1 + "/admin/status":  gives("Read how the server and its store are", nil, serverStatus{}),
+
 	"POST " + pathKBs:           makes("Make a knowledge base", tenancy.KBInput{}, tenancy.KB{}),
 	"GET " + pathKBs:            gives("List knowledge bases", nil, tenancy.KBPage{}),
 	"GET " + pathKB:             gives("Read a knowledge base, with what it holds", nil, shownKB{}),
@@ -172,6 +176,8 @@ var queryParams = map[string]paramDoc{
 	"members":     {"integer", "members of each community at most"},
 	"sources":     {"boolean", "also write where each thing was said; true without it"},
 	"id":          {"string", "id of the document"},
+	"since":       {"string", "next of an earlier backup: only what changed since"},
+	"recipient":   {"string", "age public keys, separated by commas: the backup is encrypted to them and has the store's secrets"},
 	"signer":      {"string", "public key, base64: the file has to be signed with it"},
 	"file_source": {"string", "where the document is from"},
 

@@ -19,6 +19,7 @@ const (
 	pathKBs    = pathTenant + "/knowledge-bases"
 	pathKeys   = pathTenant + "/api-keys"
 	pathUsers  = v1 + "/users"
+	pathBackup = v1 + "/admin/backup"
 	pathPeople = pathTenant + "/members"
 	pathKB     = pathKBs + "/:kb"
 	pathDocs   = pathKB + "/documents"
@@ -126,6 +127,9 @@ func (s *Server) ownRoutes() []route {
 
 		s.managed(get, pathTenant+"/audit", owner, s.listAudit, "from", "to", "action", "cursor", "limit"),
 		s.managed(get, v1+"/admin/audit/checkpoint", admin, s.auditCheckpoint),
+		s.managed(post, pathBackup, admin, s.backup, "since", "recipient"),
+		s.managed(post, v1+"/admin/verify", admin, s.verify),
+		s.managed(get, v1+"/admin/status", admin, s.status),
 		s.managed(post, pathPeople, host, s.addMember),
 		s.managed(get, pathPeople, host, s.listMembers, "cursor", "limit"),
 		s.managed(put, pathPeople+"/:user", host, s.updateMember),

@@ -54,6 +54,8 @@ var (
 	ErrTooBig = keyspace.ErrTooBig
 	// ErrDamaged marks records that fail their checksum or do not add up.
 	ErrDamaged = keyspace.ErrDamaged
+	// ErrNotBackup marks files that are no chain of backups of one store.
+	ErrNotBackup = keyspace.ErrNotBackup
 	// ErrLocked marks a data folder that another process has open.
 	ErrLocked = keyspace.ErrLocked
 	// ErrNewerFormat marks a data folder that a newer release has written.

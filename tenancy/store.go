@@ -129,12 +129,13 @@ type Store struct {
 		sync.RWMutex
 		kbGone []func(SpaceID)
 	}
-	once    onceCalls
-	clerk   *clerk
-	notary  *notary
-	cleaner *cleaner
-	limits  *limits // what is counted in memory: rates, calls of the month, running queries
-	closed  sync.Once
+	once       onceCalls
+	lastBackup atomic.Pointer[BackupInfo] // since the start
+	clerk      *clerk
+	notary     *notary
+	cleaner    *cleaner
+	limits     *limits // what is counted in memory: rates, calls of the month, running queries
+	closed     sync.Once
 }
 
 // Open opens the store in o.Dir, making it and its secrets if there is none, and goes

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
@@ -60,18 +61,7 @@ dumps mean equal content, however it came about.`,
 					fmt.Fprintln(out, p)
 				}
 			}
-			catalogue, err := store.Check(ctx, report)
-			if err != nil {
-				return err
-			}
-			var total engine.CheckCounts
-			kbs := 0
-			err = store.EachKB(ctx, "check", func(s *tenancy.Space) error {
-				kbs++
-				n, err := engine.Check(ctx, store, s, func(p string) { report(fmt.Sprintf("tenant %s knowledge base %s: %s", s.TenantID(), s.KBID(), p)) })
-				total.Add(n)
-				return err
-			})
+			catalogue, kbs, total, err := checkStore(ctx, store, report)
 			if err != nil {
 				return err
 			}
@@ -94,4 +84,18 @@ dumps mean equal content, however it came about.`,
 	c.Flags().BoolVar(&dump, "dump", false, "print the canonical dump")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
+}
+
+// checkStore verifies everything in a store that nobody is writing to.
+func checkStore(ctx context.Context, store *tenancy.Store, report func(string)) (catalogue tenancy.Counts, kbs int, total engine.CheckCounts, err error) {
+	if catalogue, err = store.Check(ctx, report); err != nil {
+		return catalogue, kbs, total, err
+	}
+	err = store.EachKB(ctx, "check", func(s *tenancy.Space) error {
+		kbs++
+		n, err := engine.Check(ctx, store, s, func(p string) { report(fmt.Sprintf("tenant %s knowledge base %s: %s", s.TenantID(), s.KBID(), p)) })
+		total.Add(n)
+		return err
+	})
+	return catalogue, kbs, total, err
 }
