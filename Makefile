@@ -43,6 +43,8 @@ bench: build ## the workloads behind the README's figures (DATA=folder of questi
 	./$(BIN) bench model --sizes 100,1000
 	./$(BIN) bench drop
 	./$(BIN) bench overhead --data $(or $(DATA),../shared/data)
+	./$(BIN) bench cold --data $(or $(DATA),../shared/data)
+	./$(BIN) bench evict --data $(or $(DATA),../shared/data)
 	$(GO) test -run '^$$' -bench . -benchtime 200x ./index ./graph ./tenancy/keyspace
 
 e2e: build ## ADR 007's walk-through against the real binary
