@@ -26,7 +26,7 @@ type EvictOptions struct {
 	Set    Set            // of whose passages the knowledge bases are made
 	KBs    int            // 1,000
 	// Least and Most are the passages of the smallest and the largest knowledge base; the
-	// logarithm of their number is even between them. 10 and 150.
+	// logarithm of their number is even between them. 8 and 120.
 	Least, Most int
 	Budget      int64 // 512 MiB of open knowledge bases
 	Slack       int64 // 640 MiB that the process may take over it: the store, the collector's room, the searches
@@ -78,7 +78,7 @@ func Evict(ctx context.Context, o EvictOptions) (EvictResult, error) {
 	for _, d := range []struct {
 		v   *int
 		def int
-	}{{&o.KBs, 1000}, {&o.Least, 10}, {&o.Most, 150}, {&o.Queries, 100_000}, {&o.Clients, 4}} {
+	}{{&o.KBs, 1000}, {&o.Least, 8}, {&o.Most, 120}, {&o.Queries, 100_000}, {&o.Clients, 4}} {
 		if *d.v == 0 {
 			*d.v = d.def
 		}
