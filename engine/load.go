@@ -23,8 +23,8 @@ const applyBatch = 64
 // loadResident reads a knowledge base into memory, in two steps through one snapshot:
 // documents and passages with their words, names and vectors; then what the passages
 // say, of which the graph is made. Records that do not add up are ErrDamaged: a base
-// that is short is refused, never served in part. early, which may be nil, is called
-// between the steps if what there is then is all that a search for passages looks at.
+// that is short is refused, never served in part. early is called between the steps,
+// when everything is there that a search for passages looks at.
 func loadResident(ctx context.Context, e *Engine, s *tenancy.Space, vectors index.Options, early func(*resident)) (*resident, error) {
 	var r *resident
 	want, err := e.wanted(ctx, s)
@@ -54,9 +54,7 @@ func loadResident(ctx context.Context, e *Engine, s *tenancy.Space, vectors inde
 		if err := l.passages(ctx, visible); err != nil {
 			return err
 		}
-		if early != nil && len(hand.keys) == 0 { // other names of what a question names are found in the graph
-			early(r)
-		}
+		early(r)
 		if err := l.sayings(ctx, visible); err != nil {
 			return err
 		}
