@@ -24,7 +24,7 @@ func benchCommand() *cobra.Command {
 		Long: `bench runs a workload and prints what it measured, as a table or with --json.
 Nothing it does touches a data folder of yours.`,
 	}
-	c.AddCommand(benchRetrieval(), benchGraph(), benchIngest(), benchModel(), benchQuery(), benchDelete(), benchStart(), benchCrash(), benchDrop(), benchOverhead(), benchNeighbour(), benchANN(), benchCold(), benchEvict(), benchServeModel(), benchPeer(), benchReport())
+	c.AddCommand(benchRetrieval(), benchGraph(), benchIngest(), benchModel(), benchQuery(), benchDelete(), benchStart(), benchCrash(), benchDrop(), benchOverhead(), benchNeighbour(), benchBackup(), benchANN(), benchCold(), benchEvict(), benchServeModel(), benchPeer(), benchReport())
 	return c
 }
 
