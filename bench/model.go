@@ -235,7 +235,7 @@ func (m *Model) reply(messages []modelMessage) (string, error) {
 		count, reply = &m.n.Extract, scriptedGraph(passage(last), true)
 	case strings.Contains(system, "relation<|#|>"):
 		count, reply = &m.n.Extract, scriptedGraph(passage(last), false)
-	case strings.Contains(last, `{"description":`):
+	case strings.Contains(last, `{"description":`), strings.Contains(last, `{"Description":`):
 		count, reply = &m.n.Summary, scriptedSummary(fenced(last))
 	default:
 		count, reply = &m.n.Answer, "The passages say so [1].\n\n### References\n- [1] the first of them\n"

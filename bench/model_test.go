@@ -182,6 +182,7 @@ func TestModel_LightRAG(t *testing.T) {
 	}
 	require.JSONEq(t, `{"high_level_keywords":["river"],"low_level_keywords":["Bada Lorin"]}`,
 		ask("---Real Data---\nUse high_level_keywords. The Output Format\nUser Query: Which river saw Bada Lorin?\n\n---Output---\nOutput:"))
+	require.Equal(t, "Bada Lorin met nobody.", ask("Description List:\n\n```\n{\"Description\": \"Bada Lorin met nobody.\"}\n```\n\n---Output---\n"))
 	const rows = "Write entity<|#|>… and relation<|#|>…"
 	require.Contains(t, ask(rows, "---Input Text---\n```\nBada Lorin met Kedo Maran.\n```\n"), "relation<|#|>Bada Lorin<|#|>Kedo Maran<|#|>")
 	require.Equal(t, "<|COMPLETE|>", ask(rows, "---Input Text---\n```\nBada Lorin met Kedo Maran.\n```\n", "…", "Based on the Last Extraction, what was missed?"))

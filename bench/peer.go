@@ -244,14 +244,26 @@ type PeerRatio struct {
 	RSS, Disk, Ready, Answering      float64
 }
 
-// PeerRatios compares every later server with the first one, at each size that both have.
-// What took the first no measurable time has a ratio of 0.
+// PeerRatios compares every later server with the first one, size by size. Where one was
+// cut, its base is the smaller one and Documents is what it had. What took the first no
+// measurable time has a ratio of 0.
 func PeerRatios(rows []PeerRow) (out []PeerRatio) {
-	for _, b := range rows {
-		for _, a := range rows {
-			if a.Peer != rows[0].Peer || b.Peer == a.Peer || a.Documents != b.Documents {
-				continue
+	sizes := map[string][]PeerRow{}
+	for _, r := range rows {
+		sizes[r.Peer] = append(sizes[r.Peer], r)
+	}
+	done := map[string]bool{}
+	for _, r := range rows {
+		if done[r.Peer] || r.Peer == rows[0].Peer {
+			continue
+		}
+		done[r.Peer] = true
+		first := sizes[rows[0].Peer]
+		for i, b := range sizes[r.Peer] {
+			if i == len(first) {
+				break
 			}
+			a := first[i]
 			over := func(f func(PeerRow) float64) float64 {
 				if f(a) == 0 {
 					return 0
@@ -259,7 +271,7 @@ func PeerRatios(rows []PeerRow) (out []PeerRatio) {
 				return f(b) / f(a)
 			}
 			out = append(out, PeerRatio{
-				Peer: a.Peer, Other: b.Peer, Documents: a.Documents,
+				Peer: a.Peer, Other: b.Peer, Documents: min(a.Documents, b.Documents),
 				Seconds:    over(func(r PeerRow) float64 { return r.Seconds }),
 				CPU:        over(func(r PeerRow) float64 { return r.CPU }),
 				AllSeconds: over(func(r PeerRow) float64 { return r.AllSeconds }),

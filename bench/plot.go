@@ -58,8 +58,13 @@ const (
 	plotKey               = 230 // width of the names
 )
 
-// draw places a plot. A point that a logarithmic axis does not have is left out. It
-// says false when nothing is left.
+// plotMost and plotLeast bound what is drawn: no figure of ours comes near, and axes
+// whose ends overflow have no end of ticks.
+const plotMost, plotLeast = 1e15, 1e-12
+
+// draw places a plot. A point that its axes do not have is left out: one beyond
+// plotMost, or below plotLeast where the axis is logarithmic. It says false when nothing
+// is left.
 func (p plot) draw() (drawing, bool) {
 	d := drawing{Title: p.Title, X: p.X, Y: p.Y, Width: plotWidth, Height: plotHeight, Left: 70, Right: plotWidth - plotKey, Top: 16, Bottom: plotHeight - 50}
 	d.Middle = (d.Top + d.Bottom) / 2
@@ -67,7 +72,7 @@ func (p plot) draw() (drawing, bool) {
 	var kept []series
 	for _, s := range p.Series {
 		s.Points = slices.DeleteFunc(slices.Clone(s.Points), func(q [2]float64) bool {
-			return p.LogX && q[0] <= 0 || p.LogY && q[1] <= 0 || math.IsNaN(q[0]+q[1]) || math.IsInf(q[0]+q[1], 0)
+			return p.LogX && q[0] < plotLeast || p.LogY && q[1] < plotLeast || math.Abs(q[0]) > plotMost || math.Abs(q[1]) > plotMost
 		})
 		for _, q := range s.Points {
 			xs, ys = append(xs, q[0]), append(ys, q[1])

@@ -39,6 +39,22 @@ func TestAxis(t *testing.T) {
 	}
 }
 
+// A point that no axis can hold is left out, and the axes end.
+func TestPlot_Extremes(t *testing.T) {
+	for _, log := range []bool{true, false} {
+		p := plot{LogX: log, LogY: log, Series: []series{{Name: "a", Points: [][2]float64{
+			{5e-324, 1}, {1, 1e308}, {-1e300, 1}, {1, 2}, {1e15, 1e-12}, {1e15, 1e15},
+		}}, {Name: "gone", Points: [][2]float64{{1e300, 1}}}}}
+		d, ok := p.draw()
+		require.True(t, ok)
+		require.Len(t, d.Lines, 1)
+		require.Len(t, d.Lines[0].Dots, map[bool]int{true: 3, false: 4}[log])
+		require.LessOrEqual(t, len(d.XTicks)+len(d.YTicks), 60)
+	}
+	_, ok := plot{LogY: true, Series: []series{{Points: [][2]float64{{1, 0}}}}}.draw()
+	require.False(t, ok)
+}
+
 func TestNumber(t *testing.T) {
 	for want, v := range map[string]float64{"0": 0, "0.9812": 0.98119, "2.5": 2.5, "1000": 1000, "123.5": 123.45, "-3": -3, "0.0001": 0.0001} {
 		require.Equal(t, want, number(v))
@@ -51,8 +67,9 @@ const measured = `[
   {"mode":"mix","chunks_in_the_base":1000,"clients":8,"total_quantiles_ms":[1,2,9]}]},
 {"workload":"peer","result":[
   {"peer":"alcove","version":"v1","documents":100,"cpu_seconds_per_document":0.004,"seconds_per_document":0.005,"query_p50_ms":8,"rss_bytes":100000000},
+  {"peer":"alcove","version":"v1","documents":1000,"cpu_seconds_per_document":0.004},
   {"peer":"LightRAG","version":"1.5.7","documents":100,"cpu_seconds_per_document":0.2,"seconds_per_document":0.5,"query_p50_ms":400,"rss_bytes":300000000},
-  {"peer":"LightRAG","version":"1.5.7","documents":700,"cut":true}]},
+  {"peer":"LightRAG","version":"1.5.7","documents":700,"cut":true,"cpu_seconds_per_document":0.6}]},
 {"workload":"ann","result":[{"kind":"text","vectors":1000,"mode":"own","recall_at_10":0.99,"searches_per_cpu_s":9000}]},
 {"workload":"<script>alert(1)</script>","result":{"any":"<b>","n":{"x":1}}}]`
 
@@ -83,9 +100,9 @@ func TestReport_Page(t *testing.T) {
 			circles++
 		}
 	}
-	// Points: 6 of latencies, 2 of cost and 2 of questions that are not 0, 1 of recall;
+	// Points: 6 of latencies, 4 of cost and 2 of questions that are not 0, 1 of recall;
 	// and a key for each of the series: 2, 2, 2, 1.
-	require.Equal(t, 6+2+2+1+2+2+2+1, circles)
+	require.Equal(t, 6+4+2+1+2+2+2+1, circles)
 }
 
 // The tables of a README have a line for each row, and the ratios of the sizes that
@@ -98,7 +115,8 @@ func TestFigures(t *testing.T) {
 	require.Contains(t, text, "| mix | 1000 | 1 | 4.0 | 3.5 | 7.0 | 12 | 250 |\n")
 	require.Contains(t, text, "| LightRAG over alcove | 100 | 100× | 50× | 50× / 0.00× | 3.0× | 0.00× | 0.00× |\n")
 	require.Contains(t, text, "| LightRAG 1.5.7 | 700, still at work |")
-	require.Equal(t, 1, strings.Count(text, "over alcove"))
+	require.Contains(t, text, "| LightRAG over alcove | 700 | 0.00× | 150× |")
+	require.Equal(t, 2, strings.Count(text, "over alcove"))
 	_, err = Figures(ms)
 	require.ErrorContains(t, err, `no figures of "<script>`)
 }
