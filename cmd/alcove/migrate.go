@@ -267,6 +267,11 @@ func (m *migration) bring(ctx context.Context, r *workspaceReport) (err error) {
 	if err != nil {
 		return err
 	}
+	if after, err := m.folder.Print(ctx, r.Workspace); err != nil {
+		return err
+	} else if after != r.ContentHash {
+		return errors.New("the folder changed while it was read: stop LightRAG first")
+	}
 	r.Files, r.Notes = w.Files, w.Notes
 	plan := w.Plan(m.embeddedBy(w, &r.Vectors))
 	r.Plan, r.Documents = plan, len(plan.Documents)
