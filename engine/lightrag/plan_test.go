@@ -175,3 +175,18 @@ func TestPlan_TextsOfChunks(t *testing.T) {
 	require.Equal(t, [2]int{4, 10}, [2]int{p.Documents[0].Chunks[1].Start, p.Documents[0].Chunks[1].End})
 	require.Equal(t, "Ein.\n\nZwei.", p.Documents[1].Text)
 }
+
+// Names that are one entity here keep their spellings and have no relation to each other;
+// one that LightRAG wrote without its quotation marks is found.
+func TestPlan_Spellings(t *testing.T) {
+	p := readWorkspace(t, lay(t, map[string]string{
+		"kv_store_text_chunks.json":        twoChunks,
+		"kv_store_llm_response_cache.json": `{"k":{"return":"entity<|#|>AI system<|#|>concept<|#|>One.\nentity<|#|>AI System<|#|>concept<|#|>Two.\nentity<|#|>Workers’ Rights<|#|>concept<|#|>Three.\nrelation<|#|>AI system<|#|>AI System<|#|>same<|#|>Four.\nrelation<|#|>Workers’ Rights<|#|>AI System<|#|>law<|#|>Five.","cache_type":"extract","chunk_id":"c1"}}`,
+		"graph_chunk_entity_relation.graphml": graphml(node("AI system", "concept", "One.", "c1") + node("AI System", "concept", "Two.", "c1") + node("Workers Rights", "concept", "Three.", "c1") +
+			edge("AI system", "AI System", "1", "Four.", "c1") + edge("AI System", "Workers Rights", "1", "Five.", "c1")),
+	}), "").Plan("")
+	require.Equal(t, []string{"0 AI system (concept): One.", "0 AI System (concept): Two.", "0 Workers Rights (concept): Three.", "0 Workers Rights - AI System [law]: Five."}, said(p.Documents[0]))
+	got := p.Check()
+	require.Empty(t, got.Mismatches)
+	require.Equal(t, []int{3, 2, 2, 1}, []int{got.SourceEntities, got.SourceRelations, got.FoundEntities, got.FoundRelations})
+}

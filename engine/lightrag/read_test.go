@@ -274,3 +274,10 @@ func FuzzGraph(f *testing.F) {
 	fuzzFile(f, "graph_chunk_entity_relation.graphml", graphml(node("Ada", "person", "one<SEP>two", "c1<SEP>c2")+node("B", "", "", "")+edge("Ada", "B", "2.5", "t", "c1")),
 		graphml(node("Ada", "person", "one&lt;SEP&gt;two", "c1&lt;SEP&gt;c2")))
 }
+
+// Each row of the matrix belongs to the row of the same place.
+func TestRead_VectorRows(t *testing.T) {
+	w := readWorkspace(t, lay(t, map[string]string{"vdb_chunks.json": `{"embedding_dim":2,"data":[{"__id__":"a","content":"x"},{"__id__":"b","content":"y"}],"matrix":"` +
+		matrix([]float32{1, 2}, []float32{3, 4}) + `"}`}), "")
+	require.Equal(t, [][]float32{{1, 2}, {3, 4}}, [][]float32{w.Chunks["a"].Vector, w.Chunks["b"].Vector})
+}
