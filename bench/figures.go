@@ -56,9 +56,9 @@ func queryFigures(b *strings.Builder, m Measurement) error {
 	if err != nil {
 		return err
 	}
-	b.WriteString("| mode | chunks | clients | mean ms | p50 | p95 | p99 | questions a second |\n|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| mode | chunks | clients | mean ms | p50 | p95 | p99 | questions a second | server CPU ms a question |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range l {
-		fmt.Fprintf(b, "| %s | %d | %d | %s | %s | %s | %s | %.0f |\n", r.Mode, r.Chunks, r.Clients, short(r.TotalMean), short(r.TotalP50), short(r.TotalP95), short(r.TotalP99), r.PerSecond)
+		fmt.Fprintf(b, "| %s | %d | %d | %s | %s | %s | %s | %.0f | %s |\n", r.Mode, r.Chunks, r.Clients, short(r.TotalMean), short(r.TotalP50), short(r.TotalP95), short(r.TotalP99), r.PerSecond, short(r.CPU))
 	}
 	return nil
 }
