@@ -180,3 +180,34 @@ func Interrupt(s *tenancy.Space) error {
 		return errors.Join(tx.CountDocuments(3), tx.Set(kindChunk, []byte("left by it"), nil), tx.Set(kindState, nil, marshalRecord(&st)))
 	})
 }
+
+// Disarrange makes what follows from the documents of a base wrong in every way.
+func Disarrange(s *tenancy.Space) error {
+	return s.Commit(context.Background(), func(tx *tenancy.Tx) error {
+		st, err := readState(tx)
+		if err != nil {
+			return err
+		}
+		st.Documents[StatusFailed] += 7
+		st.Chunks++
+		st.Bytes, st.AnswerBytes, st.Named = 1, 2, nameCount{3, 4}
+		var some [][]byte
+		for _, kind := range []byte{kindList, kindTrack, kindVisible} {
+			err := tx.Scan(kind, tenancy.Scan{KeysOnly: true, Limit: 1}, func(rest, _ []byte) error {
+				some = append(some, append([]byte{kind}, rest...))
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		for _, key := range some {
+			stray := bytes.Clone(key[1:])
+			stray[len(stray)-1] ^= 1 // of a document that is not there
+			if err := errors.Join(tx.Delete(key[0], key[1:]), tx.Set(key[0], stray, make([]byte, 12))); err != nil {
+				return err
+			}
+		}
+		return tx.Set(kindState, nil, marshalRecord(&st))
+	})
+}

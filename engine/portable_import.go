@@ -315,13 +315,11 @@ func (im *importer) take(kind byte, key, value []byte) error {
 		if err := unmarshalRecord("document", value, &d); err != nil {
 			return err
 		}
-		doc := docKey(key)
-		return errors.Join(
-			im.put(kindList, listKey("", &d, doc), nil),
-			im.put(kindList, listKey(d.Status, &d, doc), nil),
-			im.put(kindTrack, trackKey(d.TrackID, doc), nil),
-			im.put(kindVisible, key, binary.BigEndian.AppendUint32(key64(d.Visible), uint32(d.Chunks))),
-		)
+		for _, r := range d.entries(docKey(key)) {
+			if err := im.put(r.kind, r.key, r.value); err != nil {
+				return err
+			}
+		}
 	case kindAnswer:
 		return im.put(kindAnswerAge, append(bytes.Clone(value[:8]), key...), nil)
 	case kindAnswerUse:

@@ -106,6 +106,10 @@ func visibleVersions(tx *tenancy.Tx) (out []visibleDoc, err error) {
 	return out, err
 }
 
+func visibleValue(gen uint64, chunks int) []byte {
+	return binary.BigEndian.AppendUint32(key64(gen), uint32(chunks))
+}
+
 // readVisible returns the version of one document that readers see and its
 // number of chunks, tenancy.ErrNotFound when they see none.
 func readVisible(tx *tenancy.Tx, k docKey) (version, int, error) {
@@ -317,8 +321,7 @@ func (c *change) touch(k docKey) error {
 
 // show makes a version the one that readers see.
 func (c *change) show(v version, chunks int) error {
-	value := binary.BigEndian.AppendUint32(key64(v.gen), uint32(chunks))
-	if err := c.tx.Set(kindVisible, v.doc[:], value); err != nil {
+	if err := c.tx.Set(kindVisible, v.doc[:], visibleValue(v.gen, chunks)); err != nil {
 		return err
 	}
 	c.st.Chunks += chunks

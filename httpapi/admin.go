@@ -70,6 +70,20 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request, _ tenancy.Princi
 	return success(w, out)
 }
 
+// rebuild makes everything derived anew from the documents, without any model.
+func (s *Server) rebuild(w http.ResponseWriter, r *http.Request, _ tenancy.Principal) error {
+	var out engine.Rebuilt
+	err := s.o.Store.EachKB(r.Context(), "rebuild", func(sp *tenancy.Space) error {
+		n, err := s.o.Engine.Rebuild(r.Context(), sp)
+		out.Add(n)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return success(w, out)
+}
+
 // serverStatus is how the server and its store are.
 type serverStatus struct {
 	Version string               `json:"version"`

@@ -42,11 +42,13 @@ func TestAdmin_BackupAndVerify(t *testing.T) {
 	require.EqualValues(t, 2, status["tenants"])
 	require.EqualValues(t, 0, h.ok(200, post, v1+"/admin/verify", "")["problems"])
 
+	require.EqualValues(t, 2, h.ok(200, post, v1+"/admin/rebuild", "")["documents"])
+
 	for query, field := range map[string]string{"?since=x": "since", "?since=other.1": "since", "?recipient=me": "recipient"} {
 		require.Equal(t, field, refused(t, h.as(h.admin, post, pathBackup+query, ""), 400, "INVALID_REQUEST").Details["field"], query)
 	}
 	owner := h.token(tenancy.TokenRequest{Subject: "owner", Tenant: "acme", Role: tenancy.RoleAdmin})
-	for _, line := range [][2]string{{post, pathBackup}, {post, v1 + "/admin/verify"}, {get, v1 + "/admin/status"}} {
+	for _, line := range [][2]string{{post, pathBackup}, {post, v1 + "/admin/verify"}, {post, v1 + "/admin/rebuild"}, {get, v1 + "/admin/status"}} {
 		refused(t, h.as(owner, line[0], line[1], ""), 403, "FORBIDDEN")
 	}
 }

@@ -439,6 +439,7 @@ GET {t}/audit: tenant:manage
 GET /api/v1/admin/audit/checkpoint: system:admin
 POST /api/v1/admin/backup: system:admin
 POST /api/v1/admin/verify: system:admin
+POST /api/v1/admin/rebuild: system:admin
 GET /api/v1/admin/status: system:admin
 POST {t}/members: tenant:manage_members
 GET {t}/members: tenant:manage_members

@@ -80,9 +80,10 @@ var operations = map[string]operation{
 	"GET " + pathTenant + "/audit":          gives("Read a tenant's audit records", nil, tenancy.AuditPage{}),
 	"GET " + v1 + "/admin/audit/checkpoint": gives("Read the signed checkpoint of the audit tree", nil, checkpoint{}),
 
-	"POST " + pathBackup:           {summary: "Download a backup of the whole store", status: http.StatusOK, media: sealedMedia},
-	"POST " + v1 + "/admin/verify": gives("Verify the whole store, as alcove check does", nil, verified{}),
-	"GET " + v1 + "/admin/status":  gives("Read how the server and its store are", nil, serverStatus{}),
+	"POST " + pathBackup:            {summary: "Download a backup of the whole store", status: http.StatusOK, media: sealedMedia},
+	"POST " + v1 + "/admin/verify":  gives("Verify the whole store, as alcove check does", nil, verified{}),
+	"POST " + v1 + "/admin/rebuild": gives("Make anew what follows from the documents, without a model", nil, engine.Rebuilt{}),
+	"GET " + v1 + "/admin/status":   gives("Read how the server and its store are", nil, serverStatus{}),
 
 	"POST " + pathKBs:           makes("Make a knowledge base", tenancy.KBInput{}, tenancy.KB{}),
 	"GET " + pathKBs:            gives("List knowledge bases", nil, tenancy.KBPage{}),

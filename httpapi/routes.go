@@ -129,6 +129,7 @@ func (s *Server) ownRoutes() []route {
 		s.managed(get, v1+"/admin/audit/checkpoint", admin, s.auditCheckpoint),
 		s.managed(post, pathBackup, admin, s.backup, "since", "recipient"),
 		s.managed(post, v1+"/admin/verify", admin, s.verify),
+		s.managed(post, v1+"/admin/rebuild", admin, s.rebuild),
 		s.managed(get, v1+"/admin/status", admin, s.status),
 		s.managed(post, pathPeople, host, s.addMember),
 		s.managed(get, pathPeople, host, s.listMembers, "cursor", "limit"),

@@ -264,7 +264,7 @@ var unaskedDoors = map[string][]string{
 	},
 	"EachKB": {
 		"cmd/alcove/check.go", // the offline walk over a stopped store
-		"httpapi/admin.go",    // POST /admin/verify, for system admins
+		"httpapi/admin.go",    // POST /admin/verify and /admin/rebuild, for system admins
 	},
 	"Resume": {
 		"engine/work.go", // accepted work goes on

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"alcove/engine"
 	"alcove/tenancy"
 )
 
@@ -399,6 +400,41 @@ removes it. An encrypted one needs --identity; without, its bytes alone are prov
 	f.StringVar(&r.secrets, "secrets", "", "folder with the secrets of the store, to verify the audit log of a backup")
 	f.StringVar(&o.server, "server", "", "URL of a running server (default: the one on LISTEN)")
 	addSettings(f)
+	return c
+}
+
+func rebuildCommand() *cobra.Command {
+	var o ingestOptions
+	c := &cobra.Command{
+		Use:   "rebuild",
+		Short: "Make anew what follows from the documents, without a model",
+		Long: `rebuild makes lists, counters and what is in memory of every knowledge base anew from its
+documents and what was read of them. No model is asked. What is right is left alone.
+
+It speaks to the server that uses the data folder, or opens the folder if none runs.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := loadSettings(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			o.progress = cmd.ErrOrStderr()
+			cl, stop, err := o.connect(cmd.Context(), v)
+			if err != nil {
+				return err
+			}
+			defer stop()
+			cl.http = &http.Client{}
+			var n engine.Rebuilt
+			if err := cl.call(cmd.Context(), http.MethodPost, "/admin/rebuild", nil, &n); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%d documents, %d mended; %d stray entries removed; %d knowledge bases counted anew\n", n.Documents, n.Mended, n.Removed, n.Counters)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&o.server, "server", "", "URL of a running server (default: the one on LISTEN)")
+	addSettings(c.Flags())
 	return c
 }
 

@@ -44,6 +44,6 @@ is DATA_DIR. A flag wins over the environment, the environment over the file.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(serveCommand(), tokenCommand(), userCommand(), demoCommand(), ingestCommand(), migrateCommand(), exportCommand(), importCommand(), backupCommand(), restoreCommand(), verifyCommand(), checkCommand(), auditCommand(), configCommand(), versionCommand(), benchCommand(), probeCommand(), parseChildCommand())
+	c.AddCommand(serveCommand(), tokenCommand(), userCommand(), demoCommand(), ingestCommand(), migrateCommand(), exportCommand(), importCommand(), backupCommand(), restoreCommand(), verifyCommand(), rebuildCommand(), checkCommand(), auditCommand(), configCommand(), versionCommand(), benchCommand(), probeCommand(), parseChildCommand())
 	return c
 }
