@@ -51,7 +51,7 @@ An administrator's token for it comes from: alcove token --data-dir DIR`,
 			if err := v.err(); err != nil {
 				return err
 			}
-			for _, w := range foreignSet() {
+			for _, w := range v.foreignSet() {
 				log.Warn(w)
 			}
 			cfg.rotate = rotate

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"os"
@@ -146,17 +147,22 @@ var foreign = []struct{ prefix, why string }{
 	{"TENANT_DB_", "there is no PostgreSQL"},
 }
 
-func foreignSet() []string {
-	var out []string
+// foreignSet has a line for each of them that is set in the environment or in the file.
+func (v *values) foreignSet() []string {
+	names := slices.Clone(v.inFile)
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var out []string
+	for _, name := range slices.Compact(names) {
 		for _, f := range foreign {
 			if name == f.prefix || strings.HasSuffix(f.prefix, "_") && strings.HasPrefix(name, f.prefix) {
 				out = append(out, name+" has no effect: "+f.why)
 			}
 		}
 	}
-	slices.Sort(out)
 	return out
 }
 
@@ -175,6 +181,8 @@ type values struct {
 	k    *koanf.Koanf
 	from map[string]string // where each value came from
 	errs []error
+
+	inFile []string // every name in the file
 }
 
 func loadSettings(fs *pflag.FlagSet) (*values, error) {
@@ -204,6 +212,7 @@ func loadSettings(fs *pflag.FlagSet) (*values, error) {
 	fromFile := koanf.New("\x00")
 	switch lines, err := readEnvFile(path); {
 	case err == nil:
+		v.inFile = slices.Collect(maps.Keys(lines))
 		if err := fromFile.Load(confmap.Provider(lines, "\x00"), nil); err != nil {
 			return nil, err
 		}

@@ -151,8 +151,14 @@ func TestSettings_ForeignVariables(t *testing.T) {
 	for _, name := range names {
 		t.Setenv(name, "s3cret-value")
 	}
-	lines := foreignSet()
-	for _, name := range names {
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile(".env", []byte("REDIS_URI=s3cret-value\nPG_HOST=s3cret-value\n"), 0o600))
+	fs := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	addSettings(fs)
+	v, err := loadSettings(fs)
+	require.NoError(t, err)
+	lines := v.foreignSet()
+	for _, name := range append(names, "REDIS_URI") {
 		require.Len(t, slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !strings.HasPrefix(l, name+" has no effect") }), 1, name)
 	}
 	require.NotContains(t, strings.Join(lines, ""), "s3cret")
