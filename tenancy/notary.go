@@ -62,6 +62,7 @@ type notary struct {
 	file   string // "" keeps none
 	wake   chan struct{}
 	quit   chan struct{}
+	ended  sync.Once
 	done   chan struct{}
 
 	busy         sync.Mutex // one checkpoint or cut at a time
@@ -159,9 +160,9 @@ func (n *notary) run() {
 	}
 }
 
-// stop signs what is left and returns when that is done.
+// stop signs what is left and returns when that is done. It may be called again.
 func (n *notary) stop() {
-	close(n.quit)
+	n.ended.Do(func() { close(n.quit) })
 	<-n.done
 }
 
