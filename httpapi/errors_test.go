@@ -29,6 +29,7 @@ func TestErrors_TheTableIsWhole(t *testing.T) {
 		"tenancy.ErrNewerFormat": "at start only",
 		"tenancy.ErrReadOnly":    "a fault of ours",
 		"tenancy.ErrStop":        "never leaves a scan",
+		"tenancy.ErrNotBackup":   "of commands that work on files only",
 	}
 	table, err := os.ReadFile("errors.go")
 	require.NoError(t, err)

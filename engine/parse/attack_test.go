@@ -328,8 +328,8 @@ const slack = 20 * time.Second
 // A hostile file ends in a text or a clean error, within the limits of time and
 // memory of one file, and this process grows by no more than the file and its text.
 func TestAttacks(t *testing.T) {
-	if testing.Short() {
-		t.Skip("makes files of up to 40 MB")
+	if testing.Short() || raced {
+		t.Skip("makes files of up to 40 MB, for processes with little memory")
 	}
 	p := apart(t, Limits{})
 	for name, a := range attacks() {
