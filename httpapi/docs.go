@@ -43,9 +43,13 @@ const docsHTML = `<!doctype html>
 const docsScript = `SwaggerUIBundle({url: "/openapi.json", dom_id: "#page", deepLinking: true, validatorUrl: null});
 `
 
-// openAPIDocument answers the description of every route, which was made at start.
+// openAPIDocument answers the description of every route, which is made once.
 func (s *Server) openAPIDocument(w http.ResponseWriter, _ *http.Request) error {
-	return sendPart(w, "application/json", s.description)
+	b, err := s.description()
+	if err != nil {
+		return err
+	}
+	return sendPart(w, "application/json", b)
 }
 
 // docsPage shows the description to people.

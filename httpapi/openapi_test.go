@@ -27,11 +27,13 @@ type description struct {
 
 func describedBy(t testing.TB, s *Server) *description {
 	t.Helper()
-	if d, ok := descriptions.Load(string(s.description)); ok {
+	text, err := s.description()
+	require.NoError(t, err)
+	if d, ok := descriptions.Load(string(text)); ok {
 		return d.(*description)
 	}
 	d := &description{compiled: map[string]*jsonschema.Schema{}, compiler: jsonschema.NewCompiler()}
-	require.NoError(t, json.Unmarshal(s.description, &d.doc))
+	require.NoError(t, json.Unmarshal(text, &d.doc))
 	closeObjects(d.doc)
 	b, err := json.Marshal(d.doc)
 	require.NoError(t, err)
@@ -39,7 +41,7 @@ func describedBy(t testing.TB, s *Server) *description {
 	require.NoError(t, err)
 	d.compiler.AssertFormat()
 	require.NoError(t, d.compiler.AddResource("openapi.json", doc))
-	descriptions.Store(string(s.description), d)
+	descriptions.Store(string(text), d)
 	return d
 }
 

@@ -136,8 +136,8 @@ type Server struct {
 	o      Options
 	router *httprouter.Router
 	pages  *cors.Cors // nil: no page of another origin may ask
-	// description is the OpenAPI document of the routes.
-	description []byte
+	// description is the OpenAPI document of the routes, made when first asked for.
+	description func() ([]byte, error)
 	hosts       map[string]struct{}
 	gate        gate
 	held        budget
@@ -159,13 +159,13 @@ func New(o Options) (*Server, error) {
 	s := newServer(o)
 	routes := s.routeTable()
 	s.router = s.mount(append(slices.Clone(routes), s.besideThePage()...))
-	spec, err := openAPI(routes, s.operations(), o.Version)
-	if err != nil {
-		return nil, err
-	}
-	if s.description, err = json.Marshal(spec); err != nil {
-		return nil, fmt.Errorf("openapi: %w", err)
-	}
+	s.description = sync.OnceValues(func() ([]byte, error) { // half of a start, and seldom asked for
+		spec, err := openAPI(routes, s.operations(), o.Version)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(spec)
+	})
 	return s, nil
 }
 
