@@ -45,16 +45,22 @@ func open(t testing.TB, o Options) (*Store, *clock) {
 	return s, c
 }
 
-// requireWhole fails for everything Check finds, unless the store is closed. What waits
-// to be recorded is written first: a check looks at a store that stands still.
-func requireWhole(t testing.TB, s *Store) Counts {
-	t.Helper()
+// letWrite has the clerk write what it was told, so that nothing moves the audit log
+// while somebody looks at it in several transactions.
+func letWrite(s *Store) {
 	select {
 	case <-s.clerk.quit:
 	default:
 		s.clerk.stop()
 		s.clerk = startClerk(s)
 	}
+}
+
+// requireWhole fails for everything Check finds, unless the store is closed. What waits
+// to be recorded is written first: a check looks at a store that stands still.
+func requireWhole(t testing.TB, s *Store) Counts {
+	t.Helper()
+	letWrite(s)
 	counts, err := s.Check(context.Background(), func(problem string) { t.Errorf("check: %s", problem) })
 	if err != nil {
 		require.ErrorIs(t, err, ErrClosed)

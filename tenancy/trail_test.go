@@ -40,6 +40,7 @@ func TestRetention_CutsWholeDays(t *testing.T) {
 	}
 	verify := func() AuditReport {
 		t.Helper()
+		letWrite(s)
 		notes, err := readCheckpointFile(file)
 		require.NoError(t, err)
 		marks, err := outsideMarks(notes, s.notary.signer.VerifierKey(), "file")
