@@ -8,6 +8,7 @@
 //	  guard.go             paths in a second spelling are refused before routing
 //	  address.go           whose request it is, behind which proxies
 //	  scope.go             credential -> Principal -> Enter -> *engine.Reader or *engine.KB
+//	  once.go              a POST with an Idempotency-Key has its effect once
 //	  decode.go, upload.go the body, strictly; bounded in bytes, depth, parts and time
 //	  one file per noun    documents.go, query.go, graph.go, tenants.go, keys.go, users.go, members.go, auth.go, health.go
 //	  legacy*.go           LightRAG's own routes, where they are not ours in another place
