@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,14 +81,15 @@ type Options struct {
 // on them in the background, keeps the bases in use in memory and answers
 // questions. Safe for concurrent use.
 type Engine struct {
-	o       Options
-	queue   *queue   // accepted work, see job.go
-	pool    *pool    // open knowledge bases, see pool.go
-	models  places   // for model calls at once
-	gather  gatherer // of embedding calls, see gather.go
-	parsing parsing  // files at once of each tenant, see original.go
-	memory  *memory  // of questions, see answercache.go
-	meter   meter    // see meter.go
+	o        Options
+	queue    *queue   // accepted work, see job.go
+	pool     *pool    // open knowledge bases, see pool.go
+	models   places   // for model calls at once
+	gather   gatherer // of embedding calls, see gather.go
+	searches places   // for searches at once
+	parsing  parsing  // files at once of each tenant, see original.go
+	memory   *memory  // of questions, see answercache.go
+	meter    meter    // see meter.go
 
 	extractors map[string]*modelExtractor // of Options.Models.Chatters
 	importing  sync.Map                   // tenancy.SpaceID of imports under way, see portable_import.go
@@ -101,7 +103,7 @@ func New(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine options: %w", err)
 	}
-	e := &Engine{o: o, models: places{free: o.ModelConcurrency}, memory: newMemory(o.QueryCacheBytes), parsing: parsing{each: max(1, o.Workers/2)}}
+	e := &Engine{o: o, models: places{free: o.ModelConcurrency}, searches: places{free: runtime.GOMAXPROCS(0)}, memory: newMemory(o.QueryCacheBytes), parsing: parsing{each: max(1, o.Workers/2)}}
 	if x, ok := o.Extractor.(*modelExtractor); ok {
 		e.extractors = map[string]*modelExtractor{}
 		for name, c := range o.Models.Chatters {

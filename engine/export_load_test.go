@@ -43,3 +43,27 @@ func DropContribution(s *tenancy.Space) error {
 		return tx.Delete(kindContribution, first)
 	})
 }
+
+// HoldSearches keeps every search waiting for its turn until one place is let go of by
+// one, and all by all.
+func HoldSearches(e *Engine) (one, all func()) {
+	held := e.searches.free
+	for range held {
+		if err := e.searches.take(context.Background(), "", forQuery); err != nil {
+			panic(err)
+		}
+	}
+	one = func() { held--; e.searches.leave("", 0) }
+	return one, func() {
+		for held > 0 {
+			one()
+		}
+	}
+}
+
+// WaitingSearches is how many searches wait for their turn.
+func WaitingSearches(e *Engine) int {
+	e.searches.mu.Lock()
+	defer e.searches.mu.Unlock()
+	return e.searches.waiting[forQuery]
+}

@@ -536,14 +536,15 @@ const maxReadTries = 8
 
 // read pins the base and calls f with the copy, locked for reading, and a
 // snapshot of the same generation, so that every id f finds in the one it finds
-// in the other. f must be short: no model is called in it.
+// in the other. It waits for the tenant's turn to search, once the base is loaded. f
+// must be short: no model is called in it, and no read.
 func (r *Reader) read(ctx context.Context, f func(*resident, *tenancy.Tx) error) error {
 	kb, release, err := r.eng.pool.acquire(ctx, r.space)
 	if err != nil {
 		return err
 	}
 	defer release()
-	return kb.read(ctx, r.space, f)
+	return r.eng.search(ctx, r.space, func() error { return kb.read(ctx, r.space, f) })
 }
 
 // readPassages is read for an f that looks at documents, passages and their vectors
@@ -557,7 +558,11 @@ func (r *Reader) readPassages(ctx context.Context, f func(*resident, *tenancy.Tx
 	if early, err := kb.await(ctx, kb.early); err != nil {
 		return err
 	} else if early {
-		done, err := kb.readEarly(ctx, r.space, f)
+		var done bool
+		err := r.eng.search(ctx, r.space, func() (err error) {
+			done, err = kb.readEarly(ctx, r.space, f)
+			return err
+		})
 		if done || err != nil {
 			return err
 		}
@@ -565,7 +570,7 @@ func (r *Reader) readPassages(ctx context.Context, f func(*resident, *tenancy.Tx
 			return err
 		}
 	}
-	return kb.read(ctx, r.space, f)
+	return r.eng.search(ctx, r.space, func() error { return kb.read(ctx, r.space, f) })
 }
 
 // readEarly calls f with the passages of a base that is being loaded, if they are of

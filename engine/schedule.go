@@ -27,8 +27,9 @@ const (
 	leastCharge = time.Millisecond
 )
 
-// places are how many model calls may run at once, for the whole server: those of
-// chat, embedding and rerank models alike. Who waits is served by urgency, and within
+// places are how many calls of one kind may run at once, for the whole server: the
+// calls of models, those of chat, embedding and rerank models alike, or the searches,
+// which share the processors. Who waits is served by urgency, and within
 // one fairly between tenants, by the time that their calls have held places
 // (start-time fair queueing, Goyal, Vin and Cheng 1996): whoever has had least is next,
 // so that long calls count as much more as they take and a thousand waiting calls no
@@ -223,4 +224,17 @@ func (e *Engine) model(ctx context.Context, u urgency, f func() error) error {
 		e.meter.modelErrors.Add(1)
 	}
 	return err
+}
+
+// search runs f, a look into a loaded knowledge base, in one of the places for
+// searches: there is one for each processor, for more at once only stand in each
+// other's way. A tenant that asks a hundred questions at once so delays another's by
+// the search in hand and not by a hundred.
+func (e *Engine) search(ctx context.Context, s *tenancy.Space, f func() error) error {
+	if err := e.searches.take(ctx, s.TenantID(), forQuery); err != nil {
+		return err
+	}
+	start := time.Now()
+	defer func() { e.searches.leave(s.TenantID(), time.Since(start)) }()
+	return f()
 }

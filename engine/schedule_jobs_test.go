@@ -7,7 +7,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"alcove/engine"
@@ -113,4 +115,46 @@ func TestSchedule_TokensAreSpent(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, engine.StatusFailed, d.Status)
 	require.Contains(t, d.ErrorMsg, "max_monthly_model_tokens")
+}
+
+// A tenant's question waits for the search in hand and not for those that another
+// tenant has asked before it, in whatever way the base is read.
+func TestSchedule_SearchesTakeTurns(t *testing.T) {
+	const crowd = 20
+	v := enginetest.New(t, engine.Options{})
+	for _, tenant := range []string{"crowd", "other"} {
+		_, err := v.KBOf(tenant, "main").Add(t.Context(), []engine.DocumentInput{{ID: "one", Content: []byte("Ada wrote to Babbage.")}}, "insert")
+		require.NoError(t, err)
+	}
+	v.Wait()
+	for _, mode := range []engine.Mode{engine.ModeNaive, engine.ModeMix} {
+		t.Run(string(mode), func(t *testing.T) {
+			one, all := engine.HoldSearches(v.Engine)
+			defer all()
+			ended := make(chan string, crowd+1)
+			ask := func(tenant string, i int) {
+				_, err := v.KBOf(tenant, "main").Query(t.Context(), engine.Query{Query: fmt.Sprint("Who wrote to Babbage ", i), Mode: mode})
+				assert.NoError(t, err)
+				ended <- tenant
+			}
+			waiting := func(n int) {
+				require.Eventually(t, func() bool { return engine.WaitingSearches(v.Engine) == n }, time.Minute, time.Millisecond)
+			}
+			for i := range crowd {
+				go ask("crowd", i)
+			}
+			waiting(crowd)
+			go ask("other", 0)
+			waiting(crowd + 1)
+			one()
+			at := -1
+			for i := range crowd + 1 {
+				if <-ended == "other" {
+					at = i
+				}
+			}
+			// The second search at the latest; its answer is written beside others'.
+			require.Less(t, at, crowd/2)
+		})
+	}
 }

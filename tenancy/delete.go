@@ -321,13 +321,15 @@ func (c *cleaner) empty(ctx context.Context, ns keyspace.Namespace) error {
 
 // The pace of the cleaner. A batch waits in the same queue as everybody's commits, so
 // how long one took says how busy the disk and the committer are: the cleaner rests nine
-// times as long, and so takes a tenth of them. Between the bounds go 10,000 records a
+// times as long, and so takes a tenth of them. Between the bounds go 2,000 records a
 // second at rest and a thousand on a machine that is busy with others. Faster would cost
-// neighbours more: what they feel is less the batches than the memtables these fill.
+// neighbours more: what they feel is less the batches than the memtables these fill, and
+// the compactions in which those end. Nobody waits for the end of it: what is deleted is
+// out of reach and out of the quota at once.
 const (
 	sweepBatch = 400 // under a millisecond of the committer, which others wait for
 	sweepRest  = 9
-	leastRest  = 40 * time.Millisecond
+	leastRest  = 200 * time.Millisecond
 	mostRest   = 300 * time.Millisecond
 )
 
