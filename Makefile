@@ -6,7 +6,7 @@ LDFLAGS  := -s -w $(if $(RELEASE),-X main.release=$(RELEASE))
 TOOLS    := $(GO) tool -modfile=tools/go.mod
 export CGO_ENABLED = 0
 
-.PHONY: build demo test race lint check fuzz bench e2e cross licences ollama clean
+.PHONY: build demo test race lint check fuzz bench e2e cross licences ollama alerts clean
 
 build: ## the binary, ./alcove
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/alcove
@@ -59,6 +59,9 @@ licences: ## cmd/alcove/licences.txt, from what is linked
 
 ollama: ## a real Ollama server for the tests, built once into the user's cache folder (OLLAMA_BIN names another)
 	./scripts/ollama.sh
+
+alerts: ## deploy/'s alerts and dashboard against Prometheus' own parser and engine
+	cd tools/alerts && $(GO) test ./...
 
 clean:
 	rm -f $(BIN)
