@@ -318,9 +318,9 @@ type EmbedderOptions struct {
 	Model      string // as the server knows it
 	Batch      int    // 64 texts a request
 	Dimensions int    // that Request asks for; 0: the model's own
-	// Request sends some texts and returns their vectors in order. Its errors are
-	// in the Remote's words.
-	Request func(ctx context.Context, texts []string) ([][]float32, error)
+	// Request sends some texts and returns their vectors in order, and the tokens that
+	// the server says it read, 0 if it does not tell. Its errors are in the Remote's words.
+	Request func(ctx context.Context, texts []string) (vectors [][]float32, tokens int, err error)
 }
 
 // Embedder returns an Embedder over the server.
@@ -358,8 +358,9 @@ func (e *remoteEmbedder) Embed(ctx context.Context, texts []string) ([][]float32
 	out := make([][]float32, 0, len(texts))
 	dim := e.o.Dimensions
 	for batch := range slices.Chunk(texts, e.o.Batch) {
-		v, err := e.o.Request(ctx, batch)
+		v, tokens, err := e.o.Request(ctx, batch)
 		if err == nil {
+			spend(ctx, tokens)
 			err = checkVectors(e.r.name, v, len(batch), dim)
 		}
 		if err != nil {

@@ -13,7 +13,7 @@ type Quota struct {
 	MaxStorageGB          float64 `json:"max_storage_gb"` // 10^9 bytes of records, of the tenant
 	MaxConcurrentQueries  int64   `json:"max_concurrent_queries"`
 	MaxMonthlyAPICalls    int64   `json:"max_monthly_api_calls"`    // 0: the profile's
-	MaxMonthlyModelTokens int64   `json:"max_monthly_model_tokens"` // of chat and rerank models, as their servers count
+	MaxMonthlyModelTokens int64   `json:"max_monthly_model_tokens"` // of chat, embedding and rerank models, as their servers count
 	MaxKBs                int64   `json:"max_kb_per_tenant"`
 	MaxEntitiesPerKB      int64   `json:"max_entities_per_kb"`      // see Tx.NameLimits
 	MaxRelationshipsPerKB int64   `json:"max_relationships_per_kb"` // see Tx.NameLimits

@@ -221,6 +221,9 @@ func (s *ModelServer) piece(text string) map[string]any {
 		map[string]any{"index": 0, "delta": map[string]any{"role": "assistant", "content": text}, "finish_reason": nil}}}
 }
 
+// embedTokens is what a server says that it read for an embedding call.
+const embedTokens = 3
+
 // embed answers OpenAI's calls in reverse: the index counts, not the order.
 func (s *ModelServer) embed(w http.ResponseWriter, turn Turn, body map[string]any) {
 	vectors := turn.Vectors
@@ -231,7 +234,7 @@ func (s *ModelServer) embed(w http.ResponseWriter, turn Turn, body map[string]an
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if s.wire == WireOllama {
-		_, _ = io.WriteString(w, asJSON(map[string]any{"model": "m", "embeddings": vectors, "total_duration": 1}))
+		_, _ = io.WriteString(w, asJSON(map[string]any{"model": "m", "embeddings": vectors, "total_duration": 1, "prompt_eval_count": embedTokens}))
 		return
 	}
 	data := []any{}
@@ -246,7 +249,7 @@ func (s *ModelServer) embed(w http.ResponseWriter, turn Turn, body map[string]an
 		}
 		data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": v})
 	}
-	_, _ = io.WriteString(w, asJSON(map[string]any{"object": "list", "data": data, "model": "m", "usage": map[string]any{"prompt_tokens": 1, "total_tokens": 1}}))
+	_, _ = io.WriteString(w, asJSON(map[string]any{"object": "list", "data": data, "model": "m", "usage": map[string]any{"prompt_tokens": embedTokens, "total_tokens": embedTokens}}))
 }
 
 func asJSON(v any) string {

@@ -35,6 +35,7 @@ func AdapterSuite(t *testing.T, w Wire, open func(testing.TB, AdapterOptions) (e
 	t.Run("secrets", a.secrets)
 	t.Run("embed", a.embed)
 	t.Run("embed faults", a.embedFaults)
+	t.Run("embed, paid", a.embedPaid)
 }
 
 // serve opens the adapter on a server. waited collects the waits, which take no time.
@@ -308,6 +309,18 @@ func (a adapterCase) embed(t *testing.T) {
 		require.ErrorContains(t, err, "text 1 of 3")
 	}
 	require.Len(t, s.Calls(), 3, "an empty text is never sent")
+}
+
+// embedPaid: what the server says that it read is counted for the tenant whose it was.
+func (a adapterCase) embedPaid(t *testing.T) {
+	_, e, s, _ := a.serve(t, AdapterOptions{}, Turn{})
+	v := New(t, engine.Options{Embedder: e})
+	v.Add("main", "d", "Ada wrote to Babbage.")
+	v.Wait()
+	u, err := v.Store.Usage(t.Context(), v.Admin, Tenant)
+	require.NoError(t, err)
+	require.NotEmpty(t, s.Calls())
+	require.EqualValues(t, embedTokens*len(s.Calls()), u.Month.ModelTokens)
 }
 
 func (a adapterCase) embedFaults(t *testing.T) {

@@ -174,14 +174,14 @@ func (c *Client) fail(ctx context.Context, err error) error {
 }
 
 // embed sends one batch to /api/embed.
-func (c *Client) embed(ctx context.Context, texts []string) ([][]float32, error) {
+func (c *Client) embed(ctx context.Context, texts []string) (vectors [][]float32, tokens int, err error) {
 	off := false
 	r, err := c.api.Embed(ctx, &api.EmbedRequest{
 		Model: c.o.EmbedModel, Input: texts, Truncate: &off, KeepAlive: c.keep, Dimensions: c.o.Dimensions,
 		Options: map[string]any{"num_ctx": c.o.EmbedTokens},
 	})
 	if err != nil {
-		return nil, c.fail(ctx, err)
+		return nil, 0, c.fail(ctx, err)
 	}
-	return r.Embeddings, nil
+	return r.Embeddings, r.PromptEvalCount, nil
 }

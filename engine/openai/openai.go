@@ -217,7 +217,7 @@ func (c *Client) fail(ctx context.Context, err error) error {
 // Vectors are asked for as base64, whose decoding costs a fraction of that of
 // numbers. A server that refuses it, or answers numbers, is asked for numbers from
 // then on.
-func (c *Client) embed(ctx context.Context, texts []string) ([][]float32, error) {
+func (c *Client) embed(ctx context.Context, texts []string) (vectors [][]float32, tokens int, err error) {
 	q := openai.EmbeddingRequest{Model: openai.EmbeddingModel(c.o.EmbedModel), Input: texts, Dimensions: c.o.Dimensions}
 	if !c.noBase64.Load() {
 		q.EncodingFormat = openai.EmbeddingEncodingFormatBase64
@@ -235,16 +235,16 @@ func (c *Client) embed(ctx context.Context, texts []string) ([][]float32, error)
 		}
 	}
 	if err != nil {
-		return nil, c.fail(ctx, err)
+		return nil, 0, c.fail(ctx, err)
 	}
-	vectors := make([][]float32, len(r.Data))
+	vectors = make([][]float32, len(r.Data))
 	for _, d := range r.Data {
 		if d.Index < 0 || d.Index >= len(vectors) || vectors[d.Index] != nil {
-			return nil, c.remote.Error(ctx, errors.New("vectors do not match the texts"))
+			return nil, 0, c.remote.Error(ctx, errors.New("vectors do not match the texts"))
 		}
 		vectors[d.Index] = d.Embedding
 	}
-	return vectors, nil
+	return vectors, r.Usage.PromptTokens, nil
 }
 
 // noBase64At reports whether an answer to a request for base64 may be the server's
