@@ -173,21 +173,29 @@ func contentStems(query string) *stemSet {
 	s := scan(query)
 	for _, p := range s.parts {
 		if w := stem(p.key); !functionWords[p.key] && !out.has(p.key) {
-			out[w[0]] = append(out[w[0]], w)
+			out.add(w)
 		}
 	}
 	return &out
 }
 
-// has reports whether a folded word has a stem of the set. A stem is the beginning
-// of its word: few words need to be stemmed.
-func (s *stemSet) has(key string) bool {
+// add puts a stem in that is not there.
+func (s *stemSet) add(w string) { s[w[0]] = append(s[w[0]], w) }
+
+// stemOf returns the stem of a folded word if it is in the set. A stem is the
+// beginning of its word: few words need to be stemmed.
+func (s *stemSet) stemOf(key string) (string, bool) {
 	for _, w := range s[key[0]] {
 		if strings.HasPrefix(key, w) && stem(key) == w {
-			return true
+			return w, true
 		}
 	}
-	return false
+	return "", false
+}
+
+func (s *stemSet) has(key string) bool {
+	_, ok := s.stemOf(key)
+	return ok
 }
 
 // scans are reused by snippet, which takes every passage of an answer apart.

@@ -25,15 +25,18 @@ func (v *view) rarity(n int) float64 {
 // matcher scores short texts by the question's words they hold. A text is taken
 // apart once: one sentence describes many relations.
 type matcher struct {
-	word map[string]int // a word's place in idf
-	idf  []float64
-	in   map[string][]int // the words that a text holds, ascending
+	words *stemSet
+	at    map[string]int // a word's place in idf
+	idf   []float64
+	in    map[string][]int // the words that a text holds, ascending
+	found []int            // what in is made of
 }
 
-func newMatcher(r *sight, q question) *matcher {
-	m := &matcher{word: make(map[string]int, len(q.terms)), in: map[string][]int{}}
-	for i, t := range q.terms {
-		m.word[r.lex.Text(t)] = i
+func newMatcher(r *sight, terms []uint32) *matcher {
+	m := &matcher{words: new(stemSet), at: make(map[string]int, len(terms)), in: map[string][]int{}}
+	for i, t := range terms {
+		m.words.add(r.lex.Text(t))
+		m.at[r.lex.Text(t)] = i
 		m.idf = append(m.idf, r.part.IDF(t))
 	}
 	return m
@@ -44,13 +47,19 @@ func (m *matcher) wordsIn(text string) []int {
 	if ok {
 		return out
 	}
-	for _, t := range Terms(text) {
-		if i, ok := m.word[t]; ok {
-			out = append(out, i)
+	s := scans.Get().(*scanned)
+	defer scans.Put(s)
+	defer s.forget()
+	s.scan(text)
+	from := len(m.found)
+	for i := range s.parts {
+		if w, ok := m.words.stemOf(s.parts[i].key); ok {
+			m.found = append(m.found, m.at[w])
 		}
 	}
-	slices.Sort(out)
-	out = slices.Compact(out)
+	slices.Sort(m.found[from:])
+	m.found = m.found[:from+len(slices.Compact(m.found[from:]))]
+	out = m.found[from:len(m.found):len(m.found)]
 	m.in[text] = out
 	return out
 }

@@ -35,17 +35,17 @@ type profile struct {
 type folder struct {
 	v     *view // only what is in sight is read, counted or shown
 	tx    *tenancy.Tx
-	txMu  *sync.Mutex    // a snapshot is read by one at a time
-	first map[uint32]int // chunks of the answer with their rank: their word counts first
+	txMu  *sync.Mutex // a snapshot is read by one at a time
+	cited []uint32    // chunks of the answer by rank, each once: their word counts first
 	said  map[uint32]*contribution
 	most  int64 // bytes of contributions that may be kept for the next search, 0 for none
 }
 
 func newFolder(v *view, tx *tenancy.Tx, cited []uint32) *folder {
-	f := &folder{v: v, tx: tx, txMu: new(sync.Mutex), first: make(map[uint32]int, len(cited)), said: map[uint32]*contribution{}}
-	for i, id := range cited {
-		if _, ok := f.first[id]; !ok {
-			f.first[id] = i
+	f := &folder{v: v, tx: tx, txMu: new(sync.Mutex), cited: make([]uint32, 0, len(cited)), said: map[uint32]*contribution{}}
+	for _, id := range cited {
+		if !slices.Contains(f.cited, id) {
+			f.cited = append(f.cited, id)
 		}
 	}
 	return f
@@ -99,20 +99,25 @@ func (f *folder) contribution(chunk uint32) (*contribution, error) {
 }
 
 // pick chooses the chunks whose word is read, among those in sight: cited ones by
-// rank, then by key.
+// rank, then by key. chunks is ascending.
 func (f *folder) pick(chunks []uint32, n int) []uint32 {
-	rank := func(id uint32) int {
-		if i, ok := f.first[id]; ok {
-			return i
+	chunks = f.v.inSight(chunks)
+	out := make([]uint32, 0, min(n, len(chunks)))
+	for _, id := range f.cited {
+		if _, ok := slices.BinarySearch(chunks, id); ok && len(out) < n {
+			out = append(out, id)
 		}
-		return len(f.first)
 	}
-	return bestN(f.v.inSight(chunks), n, func(a, b uint32) bool {
-		if x, y := rank(a), rank(b); x != y {
-			return x < y
+	if len(out) == n {
+		return out
+	}
+	cited, rest := out, out[len(out):] // of one memory: the rest grows behind the cited ones
+	for _, id := range chunks {
+		if !slices.Contains(cited, id) {
+			rest = keepBest(rest, id, n-len(cited), f.v.less)
 		}
-		return f.v.less(a, b)
-	})
+	}
+	return out[:len(cited)+len(rest)]
 }
 
 // fragments collects distinct descriptions, most often said first, then the

@@ -1,12 +1,16 @@
 package engine
 
 import (
+	"bytes"
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"alcove/index"
 )
 
 // fuse against the sum written out.
@@ -113,6 +117,67 @@ func TestBestN(t *testing.T) {
 		slices.Sort(want)
 		want = want[:min(n, len(want))]
 		require.Equal(t, want, bestN(list, n, func(a, b int) bool { return a < b }))
+	}
+}
+
+// The chunks that are read are the cited ones by rank, then the first by key: what
+// sorting the whole list says.
+func TestFolder_Picks(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 300 {
+		c := newResident(1, true, index.Options{})
+		for i := range r.IntN(40) {
+			d := &residentDoc{}
+			d.doc = docKey{byte(r.IntN(3)), 8: byte(i)} // many begin alike
+			for ord := range uint32(1 + r.IntN(3)) {
+				c.chunks = append(c.chunks, residentChunk{doc: d, order: d.doc.order(), ord: ord})
+			}
+		}
+		r.Shuffle(len(c.chunks), func(i, j int) { c.chunks[i], c.chunks[j] = c.chunks[j], c.chunks[i] })
+		var chunks, cited []uint32
+		for id := range uint32(len(c.chunks)) {
+			if r.IntN(3) > 0 {
+				chunks = append(chunks, id)
+			}
+			if r.IntN(4) == 0 {
+				cited = append(cited, id)
+			}
+		}
+		r.Shuffle(len(cited), func(i, j int) { cited[i], cited[j] = cited[j], cited[i] })
+		rank := func(id uint32) int {
+			if i := slices.Index(cited, id); i >= 0 {
+				return i
+			}
+			return len(cited)
+		}
+		want := slices.SortedFunc(slices.Values(chunks), func(a, b uint32) int {
+			x, y := &c.chunks[a], &c.chunks[b]
+			return cmp.Or(cmp.Compare(rank(a), rank(b)), bytes.Compare(x.doc.doc[:], y.doc.doc[:]), cmp.Compare(x.ord, y.ord))
+		})
+		n := r.IntN(12)
+		got := newFolder(c.everything(), nil, append(cited, cited...)).pick(chunks, n)
+		require.Equal(t, append([]uint32{}, want[:min(n, len(want))]...), got)
+	}
+}
+
+// A text holds the words that its terms are, each once.
+func TestMatcher_FindsTerms(t *testing.T) {
+	text := "Ada directed the Director's directions; the DIRECTING of engines, cafés and 小説を書いた. An engineer. Engines!"
+	seen := newRecall()
+	seen.add(0, analyse("", nil, text+" nothing else", nil))
+	for _, question := range []string{"director engine", "the of nothing", "小説 café", "ada's engines direct", "", "engineer engine engines"} {
+		q := parseQuestion(seen, question, false)
+		m := newMatcher(seen.whole(), q.terms)
+		for _, text := range []string{text, "", "Engines", "no such thing", text} {
+			var want []int
+			for i, term := range q.terms {
+				if slices.Contains(Terms(text), seen.lex.Text(term)) {
+					want = append(want, i)
+				}
+			}
+			require.ElementsMatch(t, want, m.wordsIn(text), "%q in %q", question, text)
+			require.True(t, slices.IsSorted(m.wordsIn(text)))
+		}
 	}
 }
 

@@ -51,6 +51,9 @@ func keyOf(docID string) docKey {
 	return docKey(h[:16])
 }
 
+// order is the beginning of the key as a number: smaller of two says which key is.
+func (k docKey) order() uint64 { return binary.BigEndian.Uint64(k[:]) }
+
 // MarshalText writes the key in hexadecimal.
 func (k docKey) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, k[:]), nil }
 

@@ -73,6 +73,7 @@ type residentDoc struct {
 // residentChunk is one visible chunk; doc is nil for a free slot.
 type residentChunk struct {
 	doc        *residentDoc
+	order      uint64 // the beginning of the document's key: lists are ordered by it without a look at the document
 	ord        uint32
 	start, end int32
 	tokens     int32
@@ -209,6 +210,9 @@ type preparedDoc struct {
 // less orders chunks by document and ordinal, whatever their dense ids are.
 func (r *resident) less(a, b uint32) bool {
 	x, y := &r.chunks[a], &r.chunks[b]
+	if x.order != y.order {
+		return x.order < y.order
+	}
 	if x.doc != y.doc {
 		return bytes.Compare(x.doc.doc[:], y.doc.doc[:]) < 0
 	}
@@ -240,7 +244,7 @@ func (r *resident) place(p preparedDoc) error {
 	for _, c := range p.chunks {
 		id := r.newChunk()
 		p.doc.chunks = append(p.doc.chunks, id)
-		r.chunks[id] = residentChunk{doc: p.doc, ord: c.ord, start: int32(c.start), end: int32(c.end), tokens: int32(c.tokens)}
+		r.chunks[id] = residentChunk{doc: p.doc, order: p.doc.doc.order(), ord: c.ord, start: int32(c.start), end: int32(c.end), tokens: int32(c.tokens)}
 		if r.index.Chunks == nil {
 			r.index.Chunks = r.newSpace(len(c.vector))
 		}

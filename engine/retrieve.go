@@ -479,10 +479,17 @@ func (s *search) findRelations(tx *tenancy.Tx) ([]scored, error) {
 	}
 	// A keyword alone ("born") is in every other passage: what the question
 	// names counts beside it.
-	words := s.r.seen.parse(joinWords(s.kw.High, "")+" "+s.q.text, *s.eng.o.RelationGroups)
+	high, words := s.r.seen.parse(joinWords(s.kw.High, ""), false), s.q
+	words.terms = slices.Clip(words.terms)
+	for _, t := range high.terms {
+		words.addTerm(t) // behind those of the question: where it has them all, their scores are there already
+	}
+	for _, t := range s.q.terms {
+		high.addTerm(t)
+	}
 	f := newFolder(s.r, tx, nil).keeping()
 	sum := map[uint32]float64{}
-	match := newMatcher(s.r.seen, words)
+	match := newMatcher(s.r.seen, high.terms)
 	for _, x := range s.r.seen.bm25(words, relationPassages, nil, s.r.less) {
 		c, err := f.contribution(x.ID)
 		if err != nil {

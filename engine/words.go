@@ -129,6 +129,14 @@ func (s *scanned) scan(text string) {
 		}
 	}
 	for i := 0; i < len(text); {
+		if from >= 0 && !unspaced { // most bytes go on with a word
+			for i < len(text) && plainByte[text[i]] {
+				i++
+			}
+			if i == len(text) {
+				break
+			}
+		}
 		r, size := rune(text[i]), 1
 		if r >= utf8.RuneSelf {
 			r, size = utf8.DecodeRuneInString(text[i:])
@@ -217,6 +225,14 @@ func (s *scanned) sentences(text string) []Sentence {
 	}
 	return out
 }
+
+// plainByte holds the word runes that are ASCII.
+var plainByte = func() (t [256]bool) {
+	for b := range utf8.RuneSelf {
+		t[b] = isWordRune(rune(b))
+	}
+	return t
+}()
 
 // isWordRune: letters, digits and combining marks make words.
 func isWordRune(r rune) bool {

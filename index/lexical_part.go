@@ -97,8 +97,12 @@ func (p *Part) Score(s *Scores, terms []uint32, keep func(uint32) bool) {
 		if slices.Contains(terms[:i], t) {
 			continue
 		}
-		weight := p.IDF(t) * (bm25K1 + 1)
-		for _, o := range x.terms[t].postings {
+		weight, postings := p.IDF(t)*(bm25K1+1), x.terms[t].postings
+		if p.in == nil && keep == nil && len(postings) >= manyPostings {
+			s.addAll(postings, x.lengths, weight, norm)
+			continue
+		}
+		for _, o := range postings {
 			if !p.Has(o.ID) || keep != nil && !keep(o.ID) {
 				continue
 			}
@@ -112,4 +116,45 @@ func (p *Part) Score(s *Scores, terms []uint32, keep func(uint32) bool) {
 			s.add(o.ID, weight*count/(count+n))
 		}
 	}
+}
+
+// manyPostings is from how many postings on a table of what they weigh pays.
+const manyPostings = 8 * scoreCounts * scoreLengths / 10
+
+// addAll adds what Score adds for the postings of one term, all of them. Nearly all
+// of a common term's are short passages with few of it: their weights are looked up.
+// Whether a passage is met for the first time is as good as random, so there is no
+// branch on it: one that is guessed wrongly costs more than the rest of a posting.
+func (s *Scores) addAll(postings []Posting, lengths []uint32, weight float64, norm func(length int) float64) {
+	if s.weights == nil {
+		s.weights = new([scoreCounts * scoreLengths]float64)
+	}
+	for i := range s.weights {
+		count := float64(1 + i/scoreLengths)
+		s.weights[i] = weight * count / (count + s.norms[i%scoreLengths])
+	}
+	n, of, top := len(s.touched), s.of, s.top
+	s.touched = slices.Grow(s.touched, len(postings))[:n+len(postings)]
+	for _, o := range postings {
+		var v float64
+		if length := lengths[o.ID]; o.Count-1 < scoreCounts && length < scoreLengths {
+			v = s.weights[int(o.Count-1)*scoreLengths+int(length)]
+		} else {
+			count := float64(o.Count)
+			v = weight * count / (count + norm(int(length)))
+		}
+		old := of[o.ID]
+		s.touched[n] = o.ID
+		first := 0
+		if math.Float64bits(old) == 0 {
+			first = 1
+		}
+		n += first
+		v += old
+		of[o.ID] = v
+		if v > top {
+			top = v
+		}
+	}
+	s.touched, s.top = s.touched[:n], top
 }

@@ -215,3 +215,34 @@ func TestTop_KeepsTheBest(t *testing.T) {
 		require.True(t, slices.Equal(all[:min(k, n)], got))
 	}
 }
+
+// A common term's weights come from a table. They are those that are worked out one
+// by one, to the last bit, of short and of long passages, of few and of many repeats.
+func TestScores_OfCommonTerms(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	x := NewLexical()
+	for id := range uint32(2*manyPostings + 1) {
+		text := strings.Repeat("often ", r.IntN(2*scoreCounts)) + strings.Repeat("seldom ", r.IntN(2)) + strings.Repeat("filler ", r.IntN(9))
+		if r.IntN(100) == 0 {
+			text += strings.Repeat("filler ", scoreLengths-8+r.IntN(16))
+		}
+		x.Add(id, passageOf("", text))
+	}
+	for id := range uint32(100) {
+		x.Remove(id * 7)
+	}
+	require.Greater(t, x.Frequency(termsOf(x, "often")[0]), manyPostings)
+	var fast, slow Scores
+	for range 3 { // the memory is used again
+		for _, text := range []string{"often", "seldom often", "often filler seldom", "filler"} {
+			x.Score(&fast, termsOf(x, text), nil)
+			x.Score(&slow, termsOf(x, text), func(uint32) bool { return true })
+			require.Equal(t, slow.Matched(), fast.Matched(), text)
+			require.Equal(t, slow.Max(), fast.Max(), text)
+			bound, _ := x.Bound()
+			for id := range uint32(bound) {
+				require.Equal(t, slow.Of(id), fast.Of(id), "%s: passage %d", text, id)
+			}
+		}
+	}
+}

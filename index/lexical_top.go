@@ -14,8 +14,16 @@ type Scores struct {
 	of      []float64
 	touched []uint32
 	top     float64
-	norms   [512]float64 // length normalisation by length: of a passage that is longer it is worked out each time
+	norms   [scoreLengths]float64                // length normalisation by length: of a passage that is longer it is worked out each time
+	weights *[scoreCounts * scoreLengths]float64 // of one term, by its count in a passage and the passage's length
 }
+
+// Up to scoreCounts of a term in a passage of less than scoreLengths terms the weight
+// is looked up.
+const (
+	scoreCounts  = 4
+	scoreLengths = 512
+)
 
 func (s *Scores) reset(bound int) {
 	for _, id := range s.touched {
