@@ -199,9 +199,7 @@ func (s *sight) walk(q question, k int, keep func(uint32) bool, less func(a, b u
 	}
 	out := w.reached.top(k, nil, less)
 	for i := range out {
-		if v := w.via[w.reached.window[out[i].ID]]; v.mass > 0 {
-			out[i].Via = s.pass.Key(v.name)
-		}
+		out[i].Via = w.via(w.reached.window[out[i].ID])
 	}
 	return out
 }

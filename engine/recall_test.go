@@ -206,11 +206,14 @@ func TestRecall_DoesNotDependOnHistory(t *testing.T) {
 				free = append(free, id)
 			}
 		}
-		for range history * 30 {
+		for i := range history * 30 {
 			if c := rnd.IntN(len(chunks)); rnd.IntN(2) == 0 {
 				put(c)
 			} else {
 				drop(c)
+			}
+			if i%20 == 0 {
+				rankings(r, chunkOf) // what a search remembers of words does not outlive a change
 			}
 		}
 		for c := range chunks {

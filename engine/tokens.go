@@ -117,8 +117,9 @@ type pieceCount struct {
 	tokens int
 }
 
-// pieceCache is a direct-mapped table of counts: bounded, and read without a lock.
-var pieceCache [pieceSlots]atomic.Pointer[pieceCount]
+// pieceCache is a table of counts, two to a set with the last counted first: bounded,
+// and read without a lock.
+var pieceCache [pieceSlots / 2][2]atomic.Pointer[pieceCount]
 
 func pieceTokens(p string) int {
 	if len(p) <= 1 {
@@ -131,12 +132,17 @@ func pieceTokens(p string) int {
 	for i := 0; i < len(p); i++ {
 		h = (h ^ uint32(p[i])) * 16777619
 	}
-	slot := &pieceCache[(h^h>>16)%pieceSlots]
-	if c := slot.Load(); c != nil && c.piece == p {
+	set := &pieceCache[(h^h>>16)%uint32(len(pieceCache))]
+	first := set[0].Load()
+	if first != nil && first.piece == p {
+		return first.tokens
+	}
+	if c := set[1].Load(); c != nil && c.piece == p {
 		return c.tokens
 	}
 	n := encodedTokens(p)
-	slot.Store(&pieceCount{piece: string([]byte(p)), tokens: n}) // a copy: p would keep its document alive
+	set[1].Store(first)
+	set[0].Store(&pieceCount{piece: string([]byte(p)), tokens: n}) // a copy: p would keep its document alive
 	return n
 }
 

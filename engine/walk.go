@@ -62,9 +62,9 @@ type walker struct {
 	words    sparseMass // mass by plain word
 	first    sparseMass // passages: start mass, then D of one step
 	last     sparseMass // passages: D
-	via      []viaName  // by passage
-	plain    []wordKind // by term, remembered for this walk
-	knownOf  []uint32   // terms that plain was set for
+	wholes   []int64    // by name of names: the weight of all its links to passages
+	plain    []wordKind // by term, good for what knownOf says
+	knownOf  knowing
 
 	logs    []float64 // ln(1 + N/n) by n
 	logsN   int
@@ -76,11 +76,6 @@ type walker struct {
 	idfs    []int64     // relIDF of the terms of a passage, by place
 }
 
-type viaName struct {
-	mass int64
-	name uint32
-}
-
 type wordKind uint8
 
 const (
@@ -88,6 +83,13 @@ const (
 	wordPlain
 	wordNoNode
 )
+
+// knowing says of what state of a recall something is known.
+type knowing struct {
+	lex        *index.Lexical
+	pass       *graph.Passages
+	lexN, pasN uint64
+}
 
 // sparseMass is a vector over dense numbers of which few are set.
 type sparseMass struct {
@@ -126,20 +128,20 @@ func (w *walker) reset(r *sight, q question, keep func(uint32) bool, less func(a
 	w.seeds.reset(r.pass.Bound())
 	w.names.reset(r.pass.Bound())
 	w.first.reset(passages)
-	for _, d := range w.last.set {
-		w.via[d] = viaName{}
-	}
 	w.last.reset(passages)
-	for _, t := range w.knownOf {
-		w.plain[t] = wordUnknown
+	if n := r.pass.Bound(); len(w.wholes) < n {
+		w.wholes = make([]int64, n+n/4)
 	}
-	w.knownOf = w.knownOf[:0]
+	now := knowing{r.lex, r.pass, r.lex.Changes(), r.pass.Changes()}
+	if !r.part.IsWhole() {
+		now = knowing{} // another part sees other words
+	}
 	if len(w.plain) < terms {
 		w.plain = make([]wordKind, terms+terms/4)
+	} else if now == (knowing{}) || now != w.knownOf {
+		clear(w.plain)
 	}
-	if len(w.via) < passages {
-		w.via = make([]viaName, passages+passages/4)
-	}
+	w.knownOf = now
 	if n := r.part.Len(); w.logsN != n {
 		w.logsN = n
 		w.logs = w.logs[:0]
@@ -219,14 +221,14 @@ func (w *walker) run() {
 		w.last.add(d, v)
 	}
 	for _, e := range w.seeds.set {
-		w.toPassages(&w.first, w.seeds.of[e], e, false)
+		w.toPassages(&w.first, w.seeds.of[e], e)
 		w.names.add(e, shareOf(w.seeds.of[e], 1-walkDamping))
 	}
 	for _, d := range w.followed() {
 		w.toNodes(d)
 	}
 	for _, e := range w.names.set {
-		w.toPassages(&w.last, w.names.of[e], e, true)
+		w.wholes[e] = w.toPassages(&w.last, w.names.of[e], e)
 	}
 	for _, t := range w.words.set {
 		w.fromWord(w.words.of[t], t)
@@ -261,20 +263,20 @@ func (w *walker) keeps(id uint32) bool { return w.part.Has(id) && (w.keep == nil
 // passageWeight is the weight of the link from a node to a passage.
 func (w *walker) passageWeight(id uint32, s graph.Subject) int64 {
 	v := 1 + subjectGain*s.Weight()
-	if w.relTop > 0 {
-		v *= 1 + relationGain*w.rel.Of(id)/w.relTop
+	if rel := w.rel.Of(id); rel > 0 {
+		v *= 1 + relationGain*rel/w.relTop
 	}
 	return int64(v * weightScale)
 }
 
-// toPassages lets the mass of a name flow to its passages.
-func (w *walker) toPassages(to *sparseMass, mass int64, name uint32, mark bool) {
+// toPassages lets the mass of a name flow to its passages and returns the weight of
+// all links; too little of it stays where it is.
+func (w *walker) toPassages(to *sparseMass, mass int64, name uint32) (whole int64) {
 	if mass < faint {
-		return
+		return 0
 	}
 	links := w.pass.PassagesOf(name)
 	w.weights = w.weights[:0]
-	var whole int64
 	for _, l := range links {
 		var v int64
 		if w.keeps(l.ID) {
@@ -284,17 +286,33 @@ func (w *walker) toPassages(to *sparseMass, mass int64, name uint32, mark bool) 
 		whole += v
 	}
 	for i, l := range links {
-		if w.weights[i] == 0 {
-			continue
-		}
-		v := shareOf(mass, walkDamping*float64(w.weights[i])/float64(whole))
-		to.add(l.ID, v)
-		if mark && v > 0 {
-			if x := &w.via[l.ID]; v > x.mass || v == x.mass && w.pass.Key(name) < w.pass.Key(x.name) {
-				*x = viaName{v, name}
-			}
+		if w.weights[i] > 0 {
+			to.add(l.ID, w.share(mass, w.weights[i], whole))
 		}
 	}
+	return whole
+}
+
+// share is the part of a node's mass that flows over a link.
+func (w *walker) share(mass, weight, whole int64) int64 {
+	return shareOf(mass, walkDamping*float64(weight)/float64(whole))
+}
+
+// via is the key of the name that brought most of the mass of a passage that the walk
+// reached, "" when none did; of names that brought as much, the first.
+func (w *walker) via(id uint32) (key string) {
+	var most int64
+	for _, l := range w.pass.NamesOf(id) {
+		mass := w.names.of[l.Name]
+		if mass < faint {
+			continue
+		}
+		v := w.share(mass, w.passageWeight(id, l.Subject), w.wholes[l.Name])
+		if k := w.pass.Key(l.Name); v > most || v == most && v > 0 && k < key {
+			most, key = v, k
+		}
+	}
+	return key
 }
 
 // fromWord lets the mass of a plain word flow to its passages.
@@ -315,7 +333,7 @@ func (w *walker) fromWord(mass int64, term uint32) {
 	}
 	for i, l := range links {
 		if w.weights[i] > 0 {
-			w.last.add(l.ID, shareOf(mass, walkDamping*float64(w.weights[i])/float64(whole)))
+			w.last.add(l.ID, w.share(mass, w.weights[i], whole))
 		}
 	}
 }
@@ -354,14 +372,28 @@ func (w *walker) toNodes(id uint32) {
 // match works out for each sentence of a passage the share, by idf, of the
 // question's relation words that it holds, and for each term its best sentence.
 func (w *walker) match(terms index.PassageTerms) {
+	n := terms.Len()
 	w.matches = w.matches[:0]
-	w.best = append(w.best[:0], make([]float64, terms.Len())...)
+	w.best = append(w.best[:0], make([]float64, n)...)
 	if w.relWhole == 0 {
 		return
 	}
-	w.idfs = w.idfs[:0] // by place: read once a term, not once a word
-	for i := range terms.Len() {
-		w.idfs = append(w.idfs, w.relIDF.of[terms.Term(i)])
+	w.idfs = append(w.idfs[:0], make([]int64, n)...) // by place
+	none := true
+	if len(w.relIDF.set) < n/8 { // few words are looked for in the passage, not its terms among many
+		for _, t := range w.relIDF.set {
+			if i, ok := terms.Place(t); ok {
+				w.idfs[i], none = w.relIDF.of[t], false
+			}
+		}
+	} else {
+		for i := range w.idfs {
+			w.idfs[i] = w.relIDF.of[terms.Term(i)]
+		}
+		none = false
+	}
+	if none {
+		return
 	}
 	for {
 		places, rest, ok := terms.NextSentence()
@@ -403,21 +435,22 @@ func (w *walker) nameWeight(id uint32, l graph.PassageLink) int64 {
 // wordWeight is the weight of the link from a passage to its term at place i as
 // a node: a word that stands in few passages and is no name.
 func (w *walker) wordWeight(term uint32, i int) int64 {
-	n := w.part.Frequency(term)
-	if n < 2 || n > rareFrequency || !w.isPlain(term) {
+	if w.plain[term] == wordUnknown {
+		w.plain[term] = w.kindOf(term)
+	}
+	if w.plain[term] == wordNoNode {
 		return 0
 	}
-	return int64(plainWeight * w.logs[n] * (1 + sentenceGain*w.best[i]) * weightScale)
+	return int64(plainWeight * w.logs[w.part.Frequency(term)] * (1 + sentenceGain*w.best[i]) * weightScale)
 }
 
-func (w *walker) isPlain(term uint32) bool {
-	if w.plain[term] == wordUnknown {
-		text := w.lex.Text(term)
-		w.plain[term] = wordPlain
-		if _, ok := w.lookup(text); ok || digits(text) {
-			w.plain[term] = wordNoNode
-		}
-		w.knownOf = append(w.knownOf, term)
+func (w *walker) kindOf(term uint32) wordKind {
+	if n := w.part.Frequency(term); n < 2 || n > rareFrequency {
+		return wordNoNode
 	}
-	return w.plain[term] == wordPlain
+	text := w.lex.Text(term)
+	if _, ok := w.lookup(text); ok || digits(text) {
+		return wordNoNode
+	}
+	return wordPlain
 }

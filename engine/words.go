@@ -98,6 +98,8 @@ func (s *scanned) forget() {
 func (s *scanned) scan(text string) {
 	var (
 		from      = -1    // start of the word being read
+		bytes     uint8   // classes of its bytes
+		low       string  // the text with small letters, "" until a word needs it
 		odd       = false // it holds an apostrophe or hyphen that is not ASCII
 		unspaced  = false // it is of a script without spaces
 		next      = word{opens: true, opensLine: true}
@@ -114,7 +116,18 @@ func (s *scanned) scan(text string) {
 		}
 		from, odd = -1, false
 		w.part = len(s.parts)
-		if s.parts = appendParts(s.parts, w.text); len(s.parts) == w.part {
+		switch { // nearly all words are one piece without anything to strip
+		case bytes == byteSmall:
+			s.parts = append(s.parts, part{key: w.text})
+		case bytes&byteOther == 0:
+			if low == "" {
+				low = smallLetters(text) // once, and not for each word
+			}
+			s.parts = append(s.parts, part{key: low[w.start:end], upper: byteClass[text[w.start]] == byteCapital})
+		default:
+			s.parts = appendParts(s.parts, w.text)
+		}
+		if len(s.parts) == w.part {
 			return // marks alone; what stood before them stands before the next word
 		}
 		w.last = len(s.parts)
@@ -130,7 +143,8 @@ func (s *scanned) scan(text string) {
 	}
 	for i := 0; i < len(text); {
 		if from >= 0 && !unspaced { // most bytes go on with a word
-			for i < len(text) && plainByte[text[i]] {
+			for i < len(text) && byteClass[text[i]] != byteOther {
+				bytes |= byteClass[text[i]]
 				i++
 			}
 			if i == len(text) {
@@ -144,14 +158,16 @@ func (s *scanned) scan(text string) {
 		switch {
 		case r != utf8.RuneError && isWordRune(r):
 			if u := isUnspaced(r); from < 0 {
-				from, unspaced = i, u
+				from, unspaced, bytes = i, u, 0
 			} else if u != unspaced && !unicode.Is(unicode.M, r) {
 				flush(i)
-				from, unspaced = i, u
+				from, unspaced, bytes = i, u, 0
 			}
+			bytes |= byteClass[text[i]]
 		case from >= 0 && isInner(r) && letterAt(text, i+size), r == '&' && from >= 0 && initialsMeet(text, i):
-			odd = odd || r >= utf8.RuneSelf
+			odd, bytes = odd || r >= utf8.RuneSelf, bytes|byteOther
 		case r == '.' && from >= 0 && keepsStop(text[from:i]):
+			bytes |= byteOther
 		case r == '\n':
 			flush(i)
 			if !wrapped(text, lineStart, i) {
@@ -226,13 +242,37 @@ func (s *scanned) sentences(text string) []Sentence {
 	return out
 }
 
-// plainByte holds the word runes that are ASCII.
-var plainByte = func() (t [256]bool) {
-	for b := range utf8.RuneSelf {
-		t[b] = isWordRune(rune(b))
+// Classes of bytes of a word.
+const (
+	byteSmall   = 1 << iota // ASCII digits and small letters
+	byteCapital             // ASCII capitals
+	byteOther               // marks, and what is not ASCII
+)
+
+var byteClass = func() (t [256]uint8) {
+	for b := range t {
+		switch r := rune(b); {
+		case b >= utf8.RuneSelf || !isWordRune(r):
+			t[b] = byteOther
+		case r >= 'A' && r <= 'Z':
+			t[b] = byteCapital
+		default:
+			t[b] = byteSmall
+		}
 	}
 	return t
 }()
+
+// smallLetters is a text with the capitals of ASCII made small.
+func smallLetters(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
 
 // isWordRune: letters, digits and combining marks make words.
 func isWordRune(r rune) bool {
@@ -300,6 +340,9 @@ func wrapped(text string, lineStart, at int) bool {
 }
 
 func upper(s string) bool {
+	if s != "" && s[0] < utf8.RuneSelf {
+		return s[0] >= 'A' && s[0] <= 'Z'
+	}
 	r, _ := utf8.DecodeRuneInString(s)
 	return unicode.IsUpper(r) || unicode.IsTitle(r)
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode"
@@ -38,6 +39,33 @@ func TestScan_IsLinear(t *testing.T) {
 		Sentences(text)
 		FindNames("", text)
 	}
+}
+
+// The parts that a text is taken apart into are those of its words one by one.
+func TestScan_PartsAreThoseOfTheWords(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	pieces := []string{"a", "B", "Ada", "x", "7", "é", "É", "ß", "東", "カ", "ि", "\u0301", "'", "’", "-", "–", ".", "U.S.", "&", "AT&T", " ", " ", "\n", "_", "\xff", ",", "İ"}
+	for range 2000 {
+		var b strings.Builder
+		for range r.IntN(30) {
+			b.WriteString(pieces[r.IntN(len(pieces))])
+		}
+		requireParts(t, b.String())
+	}
+}
+
+func requireParts(t *testing.T, text string) {
+	t.Helper()
+	s := scan(text)
+	at := 0
+	for _, w := range s.words {
+		require.Equal(t, at, w.part, "%q", text)
+		require.Equal(t, appendAnyParts(nil, w.text), s.parts[w.part:w.last], "%q of %q", w.text, text)
+		r, _ := utf8.DecodeRuneInString(w.text)
+		require.Equal(t, unicode.IsUpper(r) || unicode.IsTitle(r), w.upper, "%q", w.text)
+		at = w.last
+	}
+	require.Len(t, s.parts, at)
 }
 
 func TestTerms(t *testing.T) {
@@ -111,6 +139,7 @@ func FuzzAnalysis(f *testing.F) {
 		f.Add("Title, of it (x)", s, "Name of it")
 	}
 	f.Fuzz(func(t *testing.T, title, text, extra string) {
+		requireParts(t, text)
 		sentences := Sentences(text)
 		for i, s := range sentences {
 			require.True(t, s.Start >= 0 && s.Start < s.End && s.End <= len(text))

@@ -37,6 +37,7 @@ type Passages struct {
 	peak     int // most names since number was made
 	free     []uint32
 	bytes    int64
+	changes  uint64
 }
 
 type nameEntry struct {
@@ -78,6 +79,7 @@ func NewPassages() *Passages { return &Passages{number: map[string]uint32{}} }
 // link. It keeps no memory of links.
 func (p *Passages) Add(id uint32, links []Link) {
 	p.Remove(id)
+	p.changes++
 	for int(id) >= len(p.passages) {
 		p.passages = append(p.passages, passageEntry{})
 		p.bytes += passageEntryBytes
@@ -138,6 +140,7 @@ func (p *Passages) Remove(id uint32) {
 	if int(id) >= len(p.passages) || !p.passages[id].taken {
 		return
 	}
+	p.changes++
 	d := &p.passages[id]
 	for _, l := range d.links {
 		e := &p.names[l.Name]
@@ -207,6 +210,10 @@ func (p *Passages) Bound() int { return len(p.names) }
 
 // Names is the number of names.
 func (p *Passages) Names() int { return len(p.number) }
+
+// Changes is how often the graph was changed: what was asked of it holds while it is
+// the same.
+func (p *Passages) Changes() uint64 { return p.changes }
 
 // Bytes is the memory that the graph holds, counted rather than measured.
 func (p *Passages) Bytes() int64 { return p.bytes }

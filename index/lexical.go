@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -51,6 +52,7 @@ type Lexical struct {
 	peak     int // most terms since number was made
 	free     []uint32
 	bytes    int64
+	changes  uint64
 
 	counts  []Posting // scratch of Add: of each distinct term
 	numbers []uint32  // scratch of Add: of each token
@@ -107,6 +109,7 @@ func NewLexical() *Lexical {
 // Add puts a passage in, replacing one of the same id. It keeps no memory of p.
 func (x *Lexical) Add(id uint32, p Passage) {
 	x.Remove(id)
+	x.changes++
 	for int(id) >= len(x.passages) {
 		x.passages = append(x.passages, lexicalPassage{})
 		x.lengths = append(x.lengths, 0)
@@ -185,6 +188,7 @@ func (x *Lexical) Remove(id uint32) {
 	if int(id) >= len(x.passages) || !x.passages[id].taken {
 		return
 	}
+	x.changes++
 	d := &x.passages[id]
 	for _, o := range d.own {
 		e := &x.terms[o.term]
@@ -258,6 +262,10 @@ func (x *Lexical) Len() int { return x.live }
 // array over them needs.
 func (x *Lexical) Bound() (passages, terms int) { return len(x.passages), len(x.terms) }
 
+// Changes is how often the index was changed: what was asked of it holds while it is
+// the same.
+func (x *Lexical) Changes() uint64 { return x.changes }
+
 // Bytes is the memory that the index holds, counted rather than measured.
 func (x *Lexical) Bytes() int64 { return x.bytes }
 
@@ -302,6 +310,11 @@ func (p PassageTerms) Len() int { return len(p.own) }
 
 // Term returns the term at place i.
 func (p PassageTerms) Term(i int) uint32 { return p.own[i].term }
+
+// Place returns the place of a term.
+func (p PassageTerms) Place(term uint32) (i int, ok bool) {
+	return slices.BinarySearchFunc(p.own, term, func(a ownTerm, t uint32) int { return cmp.Compare(a.term, t) })
+}
 
 // NextSentence returns the places of the terms of the first sentence, and what
 // is left behind it; ok is false when there is none.
