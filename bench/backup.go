@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -32,6 +33,7 @@ type BackupResult struct {
 	Rounds       int          `json:"rounds"`
 	Questions    int          `json:"questions"` // asked of each restored store and of the live one
 	Acknowledged int          `json:"acknowledged"`
+	Records      int          `json:"records"` // lines of dumps compared with the live store's at rest
 	FirstBytes   int64        `json:"first_bytes"`
 	LaterBytes   int64        `json:"later_bytes"` // of all others together
 	BackupMS     float64      `json:"backup_ms"`   // mean
@@ -44,134 +46,262 @@ type FlipResult struct {
 	File     string `json:"file"`
 	Rounds   int    `json:"rounds"`
 	Reported int    `json:"reported"`
-	NoEffect int    `json:"no_effect"` // not reported, and every record is as it was
-	Wrong    int    `json:"wrong"`     // not reported, and something is not
+	Missed   int    `json:"missed"` // not reported; none may be
 }
 
-// storeFiles are the kinds of file in a data folder that hold what a store is.
-var storeFiles = []string{"*.sst", "*.mem", "*.vlog", "MANIFEST", "MANIFEST.clean", "KEYREGISTRY", "DISCARD", "alcove.state"}
+// storeFiles are the kinds of file in a data folder after a clean stop. Write-ahead files are
+// there only after another; what is told of those is tested with the store.
+var storeFiles = []string{"*.sst", "*.vlog", "MANIFEST", "MANIFEST.clean", "KEYREGISTRY", "DISCARD", "alcove.state",
+	"audit.checkpoints", "audit.key", "audit.sign", "key.pepper", "token.secret", "token.fingerprint"}
 
 // Backup backs a server up while documents come in, restores each backup elsewhere and
-// compares: the records of a knowledge base at rest bit by bit, the answers to questions
-// about it, and of the busy one that every document that was acknowledged before a backup
-// began is in it. Then it flips single bits in the files of the stopped store and in a
-// backup. An error says what was not as it has to be.
+// compares it with the live store: the records of a knowledge base at rest bit by bit, the answers to
+// questions about it, and of the busy one that every document that was acknowledged before a
+// backup began is in it. When no more documents come one more backup is made, of which every
+// record of both has to be the live store's, and every answer. Then it flips single bits in the files of
+// the stopped store and in a backup. An error says what was not as it has to be.
 func Backup(ctx context.Context, o BackupOptions) (r BackupResult, err error) {
-	live := filepath.Join(o.Dir, "live")
-	s, err := StartServer(ctx, o.Binary, live)
-	if err != nil {
+	b := backupRun{o: o, live: filepath.Join(o.Dir, "live"), result: &r}
+	defer func() { err = errors.Join(err, b.stop()) }()
+	if err := b.fill(ctx); err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
-	token, err := s.Token(ctx)
-	if err != nil {
+	if err := b.underLoad(ctx); err != nil {
 		return r, err
 	}
-	still, err := s.NewKB(ctx, token, "still")
-	if err != nil {
+	if err := b.atRest(ctx); err != nil {
 		return r, err
 	}
-	busy, err := s.NewKB(ctx, token, "busy")
-	if err != nil {
+	if err := b.stop(); err != nil {
 		return r, err
 	}
-	corpus := Corpus{Seed: o.Seed, Chunks: 1}
-	for _, p := range corpus.Passages(0, o.Documents) {
-		if err := still.call(ctx, http.DefaultClient, "POST", "/documents/text", map[string]any{"id": p.ID, "text": p.Text}, nil); err != nil {
-			return r, err
+	return r, r.flip(ctx, o, b.live, b.chain)
+}
+
+// backupRun is one run of Backup.
+type backupRun struct {
+	o           BackupOptions
+	live        string // the folder of the live store
+	server      *Server
+	token       string
+	still, busy Target // at the server that runs
+	corpus      Corpus
+	records     string   // of still, from the live store
+	want        []string // what still retrieves
+	before      []string // documents that busy has acknowledged
+	chain       []string // the backups
+	since       string   // the moment of the last
+	result      *BackupResult
+}
+
+// start starts the live server, or starts it again.
+func (b *backupRun) start(ctx context.Context) (err error) {
+	if b.server, err = StartServer(ctx, b.o.Binary, b.live); err != nil {
+		b.server = nil
+		return err
+	}
+	b.still, b.busy = at(b.server, b.token, b.still), at(b.server, b.token, b.busy)
+	return nil
+}
+
+func (b *backupRun) stop() error {
+	if b.server == nil {
+		return nil
+	}
+	s := b.server
+	b.server = nil
+	return s.Stop()
+}
+
+// at is a knowledge base of one server at another that serves the same store.
+func at(s *Server, token string, t Target) Target {
+	_, path, _ := strings.Cut(t.Base, "/api/v1")
+	return Target{Base: "http://" + s.Addr + "/api/v1" + path, Auth: "Bearer " + token, PID: s.PID()}
+}
+
+// fill makes the knowledge base at rest, and notes what it holds and answers.
+func (b *backupRun) fill(ctx context.Context) (err error) {
+	b.corpus = Corpus{Seed: b.o.Seed, Chunks: 1}
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	if b.token, err = b.server.Token(ctx); err != nil {
+		return err
+	}
+	if b.still, err = b.server.NewKB(ctx, b.token, "still"); err != nil {
+		return err
+	}
+	for _, p := range b.corpus.Passages(0, b.o.Documents) {
+		if err := b.still.call(ctx, http.DefaultClient, "POST", "/documents/text", map[string]any{"id": p.ID, "text": p.Text}, nil); err != nil {
+			return err
 		}
 	}
-	if err := settled(ctx, still, o.Documents); err != nil {
-		return r, err
+	if err := settled(ctx, b.still, b.o.Documents); err != nil {
+		return err
 	}
-	want, err := retrievedBy(ctx, still, corpus)
+	if b.want, err = retrievedBy(ctx, b.still, b.corpus, 0); err != nil {
+		return err
+	}
+	if err := b.stop(); err != nil {
+		return err
+	}
+	dumps, err := dumpsOf(ctx, b.o.Binary, b.live)
 	if err != nil {
-		return r, err
+		return err
 	}
+	if b.records = dumps[kbOf(b.still)]; b.records == "" {
+		return errors.New("the live store has no records of the knowledge base at rest")
+	}
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	b.busy, err = b.server.NewKB(ctx, b.token, "busy")
+	return err
+}
 
-	// Documents come in until the last backup is made.
+// backup makes the next backup and restores all of them into a fresh folder.
+func (b *backupRun) backup(ctx context.Context) (fresh string, err error) {
+	i := len(b.chain)
+	file := filepath.Join(b.o.Dir, fmt.Sprintf("%d.backup", i))
+	start := time.Now()
+	out, err := exec.CommandContext(ctx, b.o.Binary, "backup", file, "--since", b.since, "--json", "--data-dir", b.live, "--listen", b.server.Addr).Output()
+	if err != nil {
+		return "", fmt.Errorf("backup %d: %w", i, err)
+	}
+	r := b.result
+	r.BackupMS += float64(time.Since(start).Milliseconds()) / float64(b.o.Rounds+1)
+	var made struct {
+		Size   int64
+		Backup struct{ Next string }
+	}
+	if err := json.Unmarshal(out, &made); err != nil {
+		return "", err
+	}
+	if i == 0 {
+		r.FirstBytes = made.Size
+	} else {
+		r.LaterBytes += made.Size
+	}
+	b.since, b.chain = made.Backup.Next, append(b.chain, file)
+
+	fresh = filepath.Join(b.o.Dir, fmt.Sprintf("restored-%d", i))
+	start = time.Now()
+	args := append(append([]string{"restore"}, b.chain...), "--data-dir", fresh, "--secrets", b.live)
+	if out, err := exec.CommandContext(ctx, b.o.Binary, args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("restore %d: %w: %s", i, err, out)
+	}
+	r.RestoreMS += float64(time.Since(start).Milliseconds()) / float64(b.o.Rounds+1)
+	return fresh, nil
+}
+
+// underLoad makes the rounds while documents come in.
+func (b *backupRun) underLoad(ctx context.Context) error {
 	load, stop := context.WithCancel(ctx)
 	acknowledged := make(chan string, 1<<20)
 	done := make(chan struct{})
+	busy := b.busy
 	go func() {
 		defer close(done)
 		for i := 0; load.Err() == nil; i++ {
-			p := corpus.Passages(1_000_000+i, 1)[0]
+			p := b.corpus.Passages(busyPassages+i, 1)[0]
 			if busy.call(load, http.DefaultClient, "POST", "/documents/text", map[string]any{"id": p.ID, "text": p.Text}, nil) == nil {
 				acknowledged <- p.ID
 			}
 		}
 	}()
 	defer func() { stop(); <-done }()
-
-	var chain []string
-	before, since, records := []string{}, "", ""
-	for i := range o.Rounds {
+	take := func() {
 		for len(acknowledged) > 0 {
-			before = append(before, <-acknowledged)
+			b.before = append(b.before, <-acknowledged)
 		}
-		file := filepath.Join(o.Dir, fmt.Sprintf("%d.backup", i))
-		start := time.Now()
-		out, err := exec.CommandContext(ctx, o.Binary, "backup", file, "--since", since, "--json", "--data-dir", live, "--listen", s.Addr).Output()
+	}
+	for i := range b.o.Rounds {
+		take()
+		fresh, err := b.backup(ctx)
 		if err != nil {
-			return r, fmt.Errorf("backup %d: %w", i, err)
+			return err
 		}
-		r.BackupMS += float64(time.Since(start).Milliseconds()) / float64(o.Rounds)
-		var made struct {
-			Size   int64
-			Backup struct{ Next string }
-		}
-		if err := json.Unmarshal(out, &made); err != nil {
-			return r, err
-		}
-		if i == 0 {
-			r.FirstBytes = made.Size
-		} else {
-			r.LaterBytes += made.Size
-		}
-		since, chain = made.Backup.Next, append(chain, file)
-
-		fresh := filepath.Join(o.Dir, fmt.Sprintf("restored-%d", i))
-		start = time.Now()
-		args := append(append([]string{"restore"}, chain...), "--data-dir", fresh, "--secrets", live)
-		if out, err := exec.CommandContext(ctx, o.Binary, args...).CombinedOutput(); err != nil {
-			return r, fmt.Errorf("restore %d: %w: %s", i, err, out)
-		}
-		r.RestoreMS += float64(time.Since(start).Milliseconds()) / float64(o.Rounds)
-		dumps, err := dumpsOf(ctx, o.Binary, fresh)
+		dumps, err := dumpsOf(ctx, b.o.Binary, fresh)
 		if err != nil {
-			return r, err
+			return err
 		}
-		got := dumps[kbOf(still)]
-		if records == "" {
-			records = got
+		if dumps[kbOf(b.still)] != b.records {
+			return fmt.Errorf("round %d: the records of the knowledge base at rest are not those of the live store", i)
 		}
-		if got == "" || got != records {
-			return r, fmt.Errorf("round %d: the records of the knowledge base at rest are not what they were", i)
-		}
-		if err := askRestored(ctx, o.Binary, fresh, token, still, busy, corpus, want, before); err != nil {
-			return r, fmt.Errorf("round %d: %w", i, err)
+		if err := b.askRestored(ctx, fresh, nil); err != nil {
+			return fmt.Errorf("round %d: %w", i, err)
 		}
 		if err := os.RemoveAll(fresh); err != nil {
-			return r, err
+			return err
 		}
-		r.Rounds++
-		fmt.Fprintf(o.Progress, "round %d: restored, equal, %d acknowledged documents are there\n", i+1, len(before))
+		b.result.Rounds++
+		fmt.Fprintf(b.o.Progress, "round %d: restored, equal, %d acknowledged documents are there\n", i+1, len(b.before))
 	}
 	stop()
 	<-done
-	r.Questions, r.Acknowledged = len(want), len(before)
-	if err := s.Stop(); err != nil {
-		return r, err
+	take()
+	b.result.Questions, b.result.Acknowledged = len(b.want), len(b.before)
+	return nil
+}
+
+// restTries is how often atRest waits for work behind the scenes to end.
+const restTries = 10
+
+// atRest compares a backup with a live store that nobody changes, record by record: with its
+// dumps before and after the backup, which are equal once nothing goes on behind the scenes.
+func (b *backupRun) atRest(ctx context.Context) error {
+	if err := settled(ctx, b.busy, len(b.before)); err != nil {
+		return err
 	}
-	err = r.flip(ctx, o, live, chain)
-	// The deferred Stop wants a server.
-	if s2, serr := StartServer(ctx, o.Binary, live); serr == nil {
-		*s = *s2
-	} else {
-		err = errors.Join(err, serr)
+	for range restTries {
+		before, err := b.dumpLive(ctx)
+		if err != nil {
+			return err
+		}
+		wantBusy, err := retrievedBy(ctx, b.busy, b.corpus, busyPassages)
+		if err != nil {
+			return err
+		}
+		fresh, err := b.backup(ctx)
+		if err != nil {
+			return err
+		}
+		after, err := b.dumpLive(ctx)
+		if err != nil {
+			return err
+		}
+		if !maps.Equal(before, after) {
+			continue
+		}
+		got, err := dumpsOf(ctx, b.o.Binary, fresh)
+		if err != nil {
+			return err
+		}
+		for kb, records := range after {
+			if got[kb] != records {
+				return fmt.Errorf("at rest: the records of knowledge base %s are not those of the live store", kb)
+			}
+			b.result.Records += strings.Count(records, "\n")
+		}
+		if len(got) != len(after) {
+			return fmt.Errorf("at rest: %d knowledge bases restored, the live store has %d", len(got), len(after))
+		}
+		if err := b.askRestored(ctx, fresh, wantBusy); err != nil {
+			return fmt.Errorf("at rest: %w", err)
+		}
+		fmt.Fprintf(b.o.Progress, "at rest: %d lines of records equal the live store's\n", b.result.Records)
+		return os.RemoveAll(fresh)
 	}
-	return r, err
+	return errors.New("the live store does not come to rest")
+}
+
+// dumpLive stops the live server for as long as its records are dumped.
+func (b *backupRun) dumpLive(ctx context.Context) (map[string]string, error) {
+	if err := b.stop(); err != nil {
+		return nil, err
+	}
+	dumps, err := dumpsOf(ctx, b.o.Binary, b.live)
+	return dumps, errors.Join(err, b.start(ctx))
 }
 
 // settled waits until n documents are processed.
@@ -199,11 +329,14 @@ func settled(ctx context.Context, kb Target, n int) error {
 // backupQuestions is how many questions each restored store is asked.
 const backupQuestions = 20
 
-// retrievedBy is what a knowledge base retrieves for the questions of a corpus.
-func retrievedBy(ctx context.Context, kb Target, corpus Corpus) (out []string, err error) {
+// busyPassages is the number of the first passage of the busy knowledge base.
+const busyPassages = 1_000_000
+
+// retrievedBy is what a knowledge base retrieves for the questions of a corpus from one on.
+func retrievedBy(ctx context.Context, kb Target, corpus Corpus, from int) (out []string, err error) {
 	for i := range backupQuestions {
 		var d struct{ Data json.RawMessage }
-		if err := kb.call(ctx, http.DefaultClient, "POST", "/query/data", map[string]any{"query": corpus.question(i), "mode": "mix"}, &d); err != nil {
+		if err := kb.call(ctx, http.DefaultClient, "POST", "/query/data", map[string]any{"query": corpus.question(from + i), "mode": "mix"}, &d); err != nil {
 			return nil, err
 		}
 		out = append(out, string(d.Data))
@@ -222,33 +355,39 @@ func dumpsOf(ctx context.Context, binary, dir string) (map[string]string, error)
 	dumps := map[string]string{}
 	for _, part := range strings.Split("\n"+string(out), "\n# tenant ")[1:] {
 		head, rest, _ := strings.Cut(part, "\n")
-		dumps[head[strings.LastIndex(head, " ")+1:]] = rest
+		dumps[head[strings.LastIndex(head, " ")+1:]] = strings.TrimRight(rest, "\n") + "\n"
 	}
 	return dumps, nil
 }
 
-// askRestored asks a restored store what the live one was asked, and for what it acknowledged.
-func askRestored(ctx context.Context, binary, dir, token string, still, busy Target, corpus Corpus, want, before []string) (err error) {
-	s, err := StartServer(ctx, binary, dir)
+// askRestored asks a restored store what the live one was asked, and for what it
+// acknowledged; wantBusy is nil where the busy one has gone on since.
+func (b *backupRun) askRestored(ctx context.Context, dir string, wantBusy []string) (err error) {
+	s, err := StartServer(ctx, b.o.Binary, dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Stop()) }()
-	at := func(t Target) Target {
-		_, path, _ := strings.Cut(t.Base, "/api/v1")
-		return Target{Base: "http://" + s.Addr + "/api/v1" + path, Auth: "Bearer " + token, PID: s.PID()}
-	}
-	got, err := retrievedBy(ctx, at(still), corpus)
-	if err != nil {
-		return err
-	}
-	for i := range want {
-		if got[i] != want[i] {
-			return fmt.Errorf("question %d is answered in another way", i)
+	for _, c := range []struct {
+		kb   Target
+		from int
+		want []string
+	}{{b.still, 0, b.want}, {b.busy, busyPassages, wantBusy}} {
+		if c.want == nil {
+			continue
+		}
+		got, err := retrievedBy(ctx, at(s, b.token, c.kb), b.corpus, c.from)
+		if err != nil {
+			return err
+		}
+		for i := range c.want {
+			if got[i] != c.want[i] {
+				return fmt.Errorf("question %d of knowledge base %s is answered in another way", i, kbOf(c.kb))
+			}
 		}
 	}
-	for _, id := range before {
-		if err := at(busy).call(ctx, http.DefaultClient, "GET", "/documents/"+id, nil, nil); err != nil {
+	for _, id := range b.before {
+		if err := at(s, b.token, b.busy).call(ctx, http.DefaultClient, "GET", "/documents/"+id, nil, nil); err != nil {
 			return fmt.Errorf("document %s was acknowledged before the backup: %w", id, err)
 		}
 	}
@@ -257,9 +396,9 @@ func askRestored(ctx context.Context, binary, dir, token string, still, busy Tar
 
 // flip flips bits in copies of a stopped store, and in a backup.
 func (r *BackupResult) flip(ctx context.Context, o BackupOptions, dir string, chain []string) error {
-	want, err := exec.CommandContext(ctx, o.Binary, "check", "--dump", "--data-dir", dir).Output()
-	if err != nil {
-		return fmt.Errorf("dump: %w", err)
+	// A store that is whole is told to be.
+	if out, err := exec.CommandContext(ctx, o.Binary, "check", "--data-dir", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("check before any flip: %w: %s", err, out)
 	}
 	rnd := rand.New(rand.NewPCG(o.Seed, 77))
 	copied := filepath.Join(o.Dir, "copy")
@@ -278,28 +417,30 @@ func (r *BackupResult) flip(ctx context.Context, o BackupOptions, dir string, ch
 			if err != nil {
 				return err
 			}
-			used := len(bytes.TrimRight(b, "\x00")) // the rest is room that was asked for ahead
-			if used == 0 {
+			if len(b) == 0 {
 				break
 			}
 			if err := copyStore(dir, copied); err != nil {
 				return err
 			}
-			b[rnd.IntN(used)] ^= 1 << rnd.IntN(8)
+			b[rnd.IntN(len(b))] ^= 1 << rnd.IntN(8)
 			if err := os.WriteFile(filepath.Join(copied, filepath.Base(name)), b, 0o600); err != nil {
 				return err
 			}
+			// Both commands look; verify takes longer, for it serves the folder.
+			look := []string{"check", "--data-dir", copied}
+			if f.Rounds == 0 {
+				look = []string{"verify", "--data-dir", copied, "--listen", "127.0.0.1:1"}
+			}
 			f.Rounds++
-			if exec.CommandContext(ctx, o.Binary, "check", "--data-dir", copied).Run() != nil {
+			if exec.CommandContext(ctx, o.Binary, look...).Run() != nil {
 				f.Reported++
-			} else if got, err := exec.CommandContext(ctx, o.Binary, "check", "--dump", "--data-dir", copied).Output(); err == nil && bytes.Equal(got, want) {
-				f.NoEffect++
 			} else {
-				f.Wrong++
+				f.Missed++
 			}
 		}
 		r.Flips = append(r.Flips, f)
-		fmt.Fprintf(o.Progress, "%s: %d flips, %d reported, %d without effect, %d wrong\n", kind, f.Rounds, f.Reported, f.NoEffect, f.Wrong)
+		fmt.Fprintf(o.Progress, "%s: %d flips, %d reported\n", kind, f.Rounds, f.Reported)
 	}
 	f := FlipResult{File: "backup"}
 	for range o.Flips {
@@ -316,13 +457,13 @@ func (r *BackupResult) flip(ctx context.Context, o BackupOptions, dir string, ch
 		if exec.CommandContext(ctx, o.Binary, "verify", bad).Run() != nil {
 			f.Reported++
 		} else {
-			f.Wrong++
+			f.Missed++
 		}
 	}
 	r.Flips = append(r.Flips, f)
 	for _, f := range r.Flips {
-		if f.Wrong > 0 {
-			return fmt.Errorf("%d of %d flipped bits in %s were not reported and changed what is read", f.Wrong, f.Rounds, f.File)
+		if f.Missed > 0 {
+			return fmt.Errorf("%d of %d flipped bits in %s were not reported", f.Missed, f.Rounds, f.File)
 		}
 	}
 	return ctx.Err()

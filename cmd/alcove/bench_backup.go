@@ -17,8 +17,9 @@ func benchBackup() *cobra.Command {
 		Use:   "backup",
 		Short: "Backups under load restored and compared, and flipped bits",
 		Long: `backup starts a server of its own, backs it up while documents come in, restores each
-backup elsewhere and compares records and answers. Then it flips single bits in each kind
-of file of the stopped store and in a backup: each is reported or changes nothing.`,
+backup elsewhere and compares records and answers with those of the live store. Then it
+flips single bits in each kind of file of the stopped store and in a backup: check and
+verify report every one.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Binary, err = os.Executable(); err != nil {
@@ -34,11 +35,11 @@ of file of the stopped store and in a backup: each is reported or changes nothin
 				return err
 			}
 			return report(cmd, asJSON, r, func(w io.Writer) {
-				fmt.Fprintln(w, "rounds\tquestions\tacknowledged\tfirst MB\tothers MB\tbackup ms\trestore ms")
-				fmt.Fprintf(w, "%d\t%d\t%d\t%.1f\t%.1f\t%.0f\t%.0f\n", r.Rounds, r.Questions, r.Acknowledged, float64(r.FirstBytes)/1e6, float64(r.LaterBytes)/1e6, r.BackupMS, r.RestoreMS)
-				fmt.Fprintln(w, "file\tflips\treported\tno effect\twrong")
+				fmt.Fprintln(w, "rounds\tquestions\tacknowledged\trecords\tfirst MB\tothers MB\tbackup ms\trestore ms")
+				fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%.1f\t%.1f\t%.0f\t%.0f\n", r.Rounds, r.Questions, r.Acknowledged, r.Records, float64(r.FirstBytes)/1e6, float64(r.LaterBytes)/1e6, r.BackupMS, r.RestoreMS)
+				fmt.Fprintln(w, "file\tflips\treported")
 				for _, f := range r.Flips {
-					fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\n", f.File, f.Rounds, f.Reported, f.NoEffect, f.Wrong)
+					fmt.Fprintf(w, "%s\t%d\t%d\n", f.File, f.Rounds, f.Reported)
 				}
 			})
 		},
