@@ -28,12 +28,13 @@ const checkPage = 1000
 // Check walks the whole catalogue and calls report with a sentence for everything that
 // does not add up: an index and its record that disagree, a count that is wrong, a key,
 // a job or a record of nobody, a namespace whose counters or checksums fail, a broken
-// audit chain. It goes on after a problem and returns an error only if it could not go
+// audit chain, a file that never changes and did. It goes on after a problem and returns an error only if it could not go
 // on. It needs a store that nobody is writing to: on a live one it may report what was
 // changing while it looked.
 func (s *Store) Check(ctx context.Context, report func(problem string)) (Counts, error) {
 	c := &checker{Store: s, ctx: ctx, report: report, tenants: map[uint64]bool{}, kbs: map[uint64]string{}, unswept: map[uint64]bool{}}
 	for _, step := range []func() error{
+		c.checkFiles,
 		c.checkTenants, c.checkTombstones, c.checkKBs, c.checkKeys, c.checkUsers, c.checkMembers, c.checkJobs, c.checkNamespaces, c.checkCounts, c.checkTrails,
 	} {
 		if err := step(); err != nil {
@@ -325,6 +326,15 @@ func (c *checker) checkJobs() error {
 		}
 		return err
 	})
+}
+
+// checkFiles compares the files that are as the last clean stop left them.
+func (c *checker) checkFiles() error {
+	problems, err := c.db.VerifyFiles(c.ctx)
+	for _, p := range problems {
+		c.problem("%s", p)
+	}
+	return err
 }
 
 // checkNamespaces looks for records of nobody, and verifies counters and checksums.

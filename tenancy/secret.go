@@ -25,6 +25,12 @@ const (
 	tokenPrintFile = "token.fingerprint"
 )
 
+// Files beside the database that CheckFiles covers, and those of them that never change.
+var (
+	besideData   = []string{tokenSecretFile, keyPepperFile, auditKeyFile, auditSignFile, tokenPrintFile, checkpointFile}
+	lastingFiles = []string{keyPepperFile, auditKeyFile, auditSignFile}
+)
+
 const (
 	secretBytes         = 32 // as long as the hash of HS256: RFC 7518 section 3.2
 	minTokenSecretBytes = 32

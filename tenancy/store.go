@@ -56,6 +56,7 @@ type Options struct {
 
 	hashCost    hashCost // of passwords; tests take less
 	holdCleaner bool     // tests look at a store whose dead are not yet swept
+	upgrades    []upgrade
 }
 
 func (o Options) withDefaults() Options {
@@ -80,7 +81,10 @@ func (o Options) withDefaults() Options {
 	if o.MaxStorageGB == 0 {
 		o.MaxStorageGB = defaultMaxStorageGB
 	}
-	o.Keyspace.Dir = o.Dir
+	if o.upgrades == nil {
+		o.upgrades = upgrades
+	}
+	o.Keyspace.Dir, o.Keyspace.Also, o.Keyspace.Lasting = o.Dir, besideData, lastingFiles
 	if o.Keyspace.Logger == nil {
 		o.Keyspace.Logger = o.Logger
 	}
@@ -141,7 +145,7 @@ type Store struct {
 // Open opens the store in o.Dir, making it and its secrets if there is none, and goes
 // on with deletions that were interrupted. It returns ErrWeakSecret for a TokenSecret
 // that could be guessed, and keyspace's errors for a folder that is in use, damaged
-// or newer.
+// or newer. A folder of an earlier format is brought forward first, see bringForward.
 func Open(o Options) (*Store, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -186,8 +190,8 @@ func (s *Store) start() error {
 	if s.notary, err = newNotary(s, sign); err != nil {
 		return err
 	}
-	if err := s.migrateTrail(context.Background()); err != nil {
-		return fmt.Errorf("enter old records in the audit log: %w", err)
+	if err := s.bringForward(context.Background()); err != nil {
+		return err
 	}
 	if err := s.db.View(s.cat.load); err != nil {
 		return fmt.Errorf("open the catalogue: %w", err)

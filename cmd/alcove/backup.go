@@ -353,7 +353,8 @@ func verifyCommand() *cobra.Command {
 		Use:   "verify [BACKUP…]",
 		Short: "Verify the store, or backups by restoring them aside",
 		Long: `verify asks the server that uses the data folder to verify its store, or opens the folder
-if none runs: every record's checksum, every counter, the audit log, and for each
+if none runs, which it first reads file by file: after a clean stop every bit has to be as
+it was left. If it is: every record's checksum, every counter, the audit log, and for each
 knowledge base that everything derived is what its documents imply. What changes while
 it looks may be told as a problem.
 
@@ -371,6 +372,19 @@ removes it. An encrypted one needs --identity; without, its bytes alone are prov
 				return r.verify(cmd.Context(), v, args)
 			}
 			o.progress = cmd.ErrOrStderr()
+			files := 0
+			if o.server == "" && os.Getenv(apiKeyVariable) == "" {
+				err := checkFiles(cmd.Context(), v.store(v.logger()).Dir, func(p string) {
+					files++
+					fmt.Fprintln(out, p)
+				})
+				if err != nil && !errors.Is(err, tenancy.ErrLocked) { // locked is a server's, which is asked
+					return err
+				}
+				if files > 0 {
+					return notOpened(out, files)
+				}
+			}
 			cl, stop, err := o.connect(cmd.Context(), v)
 			if err != nil {
 				return err

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -16,10 +18,11 @@ func checkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Verify every invariant of a stopped store",
-		Long: `check opens the data folder of a stopped server and verifies it: every record's
-checksum, the counters against a scan, the catalogue, and for each knowledge
+		Long: `check reads the data folder of a stopped server and verifies it: every file as it was
+left, and if all are, every record's checksum, the counters against a scan, the catalogue, and for each knowledge
 base that documents, chunks, vectors, contributions and jobs agree. It changes
-nothing but the audit record of its own visit. It prints each problem on a line and exits with 1 if there is one.
+nothing but the audit record of its own visit; a folder of an earlier format is brought
+forward first, as serve does. It prints each problem on a line and exits with 1 if there is one.
 
 With --dump it prints the canonical dump of each knowledge base instead: equal
 dumps mean equal content, however it came about.`,
@@ -39,6 +42,25 @@ dumps mean equal content, however it came about.`,
 			if !tenancy.Exists(o.Dir) {
 				return fmt.Errorf("there is no store in %s (DATA_DIR from %s)", o.Dir, v.from["DATA_DIR"])
 			}
+			ctx, out := cmd.Context(), cmd.OutOrStdout()
+			problems := 0
+			report := func(p string) {
+				problems++
+				if !asJSON {
+					fmt.Fprintln(out, p)
+				}
+			}
+			if !dump { // before anything opens the folder, for that mends and cuts
+				if err := checkFiles(ctx, o.Dir, report); err != nil {
+					return err
+				}
+				if problems > 0 && asJSON {
+					return errors.Join(json.NewEncoder(out).Encode(map[string]any{"problems": problems, "opened": false}), errReported)
+				}
+				if problems > 0 {
+					return notOpened(out, problems)
+				}
+			}
 			if err := probeAfterCrash(o.Dir); err != nil {
 				return err
 			}
@@ -47,26 +69,18 @@ dumps mean equal content, however it came about.`,
 				return err
 			}
 			defer store.Close()
-			ctx, out := cmd.Context(), cmd.OutOrStdout()
 			if dump {
 				return store.EachKB(ctx, "check --dump", func(s *tenancy.Space) error {
 					fmt.Fprintf(out, "# tenant %s knowledge base %s\n", s.TenantID(), s.KBID())
 					return engine.Dump(ctx, s, out)
 				})
 			}
-			problems := 0
-			report := func(p string) {
-				problems++
-				if !asJSON {
-					fmt.Fprintln(out, p)
-				}
-			}
 			catalogue, kbs, total, err := checkStore(ctx, store, report)
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				if err := json.NewEncoder(out).Encode(map[string]any{"problems": problems, "catalogue": catalogue, "knowledge_bases": kbs, "content": total}); err != nil {
+				if err := json.NewEncoder(out).Encode(map[string]any{"problems": problems, "opened": true, "catalogue": catalogue, "knowledge_bases": kbs, "content": total}); err != nil {
 					return err
 				}
 			} else {
@@ -84,6 +98,22 @@ dumps mean equal content, however it came about.`,
 	c.Flags().BoolVar(&dump, "dump", false, "print the canonical dump")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
+}
+
+// notOpened tells why nothing more is looked at. Opening a folder mends, cuts and sums its
+// files: what was found would not be found again.
+func notOpened(out io.Writer, problems int) error {
+	fmt.Fprintf(out, "%d problems in files; the store was not opened, so they are as they were: see the runbook on disaster recovery\n", problems)
+	return errReported
+}
+
+// checkFiles verifies the files of a folder that nobody has open.
+func checkFiles(ctx context.Context, dir string, report func(string)) error {
+	problems, err := tenancy.CheckFiles(ctx, dir)
+	for _, p := range problems {
+		report("file " + p)
+	}
+	return err
 }
 
 // checkStore verifies everything in a store that nobody is writing to.

@@ -185,11 +185,7 @@ func Restore(ctx context.Context, o Options, chain []io.Reader) error {
 func (db *DB) renew() error {
 	f := db.format
 	f.Epoch = uuid.NewString()
-	if err := db.writeFormat(f); err != nil {
-		return err
-	}
-	db.format = f
-	return nil
+	return db.writeFormat(f)
 }
 
 func restoreOne(ctx context.Context, b *badger.DB, r *bufio.Reader, first bool) error {

@@ -2,7 +2,6 @@ package keyspace
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,14 +12,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
-	"github.com/google/uuid"
 )
-
-// formatVersion is raised when an older release could no longer read the folder.
-const formatVersion = 1
-
-// kindFormat is the kind of the format record in this package's own namespace.
-const kindFormat = 1
 
 // verifyAtStartRecords is the most records of System that are read through at an
 // open after an unclean stop: about a tenth of a second.
@@ -36,6 +28,7 @@ type DB struct {
 	queue   chan *request
 	stopped chan struct{} // closed when the committer is done
 	clean   bool          // the last stop was
+	before  state         // the folder when it was opened
 
 	mu     sync.RWMutex // guards closed, so that users never grows behind Close
 	closed bool
@@ -46,13 +39,6 @@ type DB struct {
 	stats   counters
 
 	commitWith atomic.Value // func(*badger.Txn) error in tests, see commitTxn
-}
-
-// format is the record that says what the folder is.
-type format struct {
-	Format int    `json:"format"`
-	Store  string `json:"store"`
-	Epoch  string `json:"epoch,omitempty"` // "" until the store was restored from a backup
 }
 
 // Open opens the database in o.Dir, or makes it. Only one process may have it
@@ -87,10 +73,13 @@ func (db *DB) open() (err error) {
 				db.lock.Close()
 			}
 		}()
-		if before, err = guard(o.Dir); err != nil {
+		if before, err = guard(o.Dir, o.Format); err != nil {
 			return fmt.Errorf("%s: %w", o.Dir, err)
 		}
-		db.clean = before.Clean
+		db.clean, db.before = before.Clean, before
+		if !before.Clean {
+			reportLogs(*o)
+		}
 		// A write-ahead file made with bigger memtables does not fit smaller ones.
 		o.MemTableBytes = max(o.MemTableBytes, before.MemTableBytes)
 		if err := db.room(2 * uint64(o.MemTableBytes)); err != nil {
@@ -124,7 +113,7 @@ func (db *DB) open() (err error) {
 	if o.Dir == "" {
 		return nil
 	}
-	if err = writeState(o.Dir, state{Format: formatVersion, Version: db.badger.MaxVersion(), MemTableBytes: o.MemTableBytes}); err != nil {
+	if err = writeState(o.Dir, state{Format: db.format.Format, Version: db.badger.MaxVersion(), MemTableBytes: o.MemTableBytes, Files: before.Files}); err != nil {
 		return err
 	}
 	return db.makeBallast()
@@ -195,48 +184,6 @@ func (db *DB) checkOpened(before state) error {
 	return nil
 }
 
-// readFormat reads the format record, or writes it into an empty database.
-func (db *DB) readFormat() error {
-	var raw []byte
-	err := db.View(func(t *Tx) (err error) {
-		t.key = appendKey(nil, own, kindFormat, nil)
-		raw, err = t.get(own, kindFormat, nil)
-		return err
-	})
-	if errors.Is(err, ErrNotFound) {
-		some, err := db.Namespaces(context.Background())
-		if err != nil {
-			return err
-		}
-		if len(some) > 0 {
-			return fmt.Errorf("records but no format record: %w", ErrDamaged)
-		}
-		db.format = format{Format: formatVersion, Store: uuid.NewString()}
-		return db.writeFormat(db.format)
-	}
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(raw, &db.format); err != nil {
-		return fmt.Errorf("format record: %w", ErrDamaged)
-	}
-	if db.format.Format > formatVersion {
-		return fmt.Errorf("format %d, this release reads up to %d: %w", db.format.Format, formatVersion, ErrNewerFormat)
-	}
-	return nil
-}
-
-func (db *DB) writeFormat(f format) error {
-	raw, err := json.Marshal(f)
-	if err != nil {
-		return fmt.Errorf("format record: %w", err)
-	}
-	return db.Commit(context.Background(), func(t *Tx) error {
-		t.key = appendKey(nil, own, kindFormat, nil)
-		return t.set(own, kindFormat, nil, raw)
-	})
-}
-
 // StoreID is the random id the store got when it was made.
 func (db *DB) StoreID() string { return db.format.Store }
 
@@ -272,7 +219,12 @@ func (db *DB) Close() error {
 	if err := copyManifest(db.options.Dir); err != nil {
 		return err
 	}
-	return writeState(db.options.Dir, state{Format: formatVersion, Clean: true, Version: version, MemTableBytes: db.options.MemTableBytes})
+	files, err := db.sums()
+	if err != nil { // CheckFiles then does with less
+		db.options.Logger.Warn("no checksums of the data folder", "error", err)
+		files = nil
+	}
+	return writeState(db.options.Dir, state{Format: db.format.Format, Clean: true, Version: version, MemTableBytes: db.options.MemTableBytes, Files: files})
 }
 
 // enter counts a user in; Close waits until users.Done was called for it.

@@ -40,7 +40,7 @@
 // # The folder
 //
 //	alcove.lock     held by the process that has the folder open (ErrLocked)
-//	alcove.state    format, clean or not, last commit (state)
+//	alcove.state    format, clean or not, last commit, sizes and checksums of all files (state)
 //	MANIFEST.clean  MANIFEST as the last Close left it
 //	ballast-…       64 MiB an operator may delete on a full disk; made again when there is room
 //	the rest        Badger's
@@ -49,7 +49,13 @@
 // over a lost MANIFEST and deletes the tables. Afterwards it compares the last commit
 // and, if the last stop was not clean, reads System through. Damage to a write-ahead
 // file after an unclean stop is beyond that: Badger cuts it at the first bad record,
-// in which every merge, with its counters, is there or not as a whole.
+// in which every merge, with its counters, is there or not as a whole; it is logged.
+//
+// CheckFiles looks at every bit of a folder that nobody has open, before Open mends
+// anything (atrest.go): against the sums of a clean stop, or by what logs tell.
+//
+// Outdated and Advance are how a caller brings the records of an earlier format forward
+// (format.go).
 //
 // Some damage ends the process from a goroutine of Badger's. Who must not loop over
 // that asks CleanStop, and after an unclean one runs Probe in a child process first.

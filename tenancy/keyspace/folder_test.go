@@ -124,6 +124,9 @@ func TestKill_LosesNothingAcknowledged(t *testing.T) {
 		}
 		require.Error(t, c.Wait())
 		require.False(t, CleanStop(dir))
+		problems, err := CheckFiles(ctx, small(dir))
+		require.NoError(t, err)
+		require.Empty(t, problems, "a kill is no damage")
 		if round%2 == 0 {
 			require.NoError(t, Probe(dir))
 			require.True(t, CleanStop(dir))
@@ -221,12 +224,12 @@ func TestOpen_Guards(t *testing.T) {
 			require.NoError(t, os.Remove(tables[0]))
 		}, ErrDamaged},
 		"newer folder": {func(t *testing.T, dir string) {
-			require.NoError(t, writeState(dir, state{Format: formatVersion + 1}))
+			require.NoError(t, writeState(dir, state{Format: Format + 1}))
 		}, ErrNewerFormat},
 		"newer record": {func(t *testing.T, dir string) {
 			db, err := Open(small(dir))
 			require.NoError(t, err)
-			raw, err := json.Marshal(format{Format: formatVersion + 1, Store: "x"})
+			raw, err := json.Marshal(format{Format: Format + 1, Store: "x"})
 			require.NoError(t, err)
 			require.NoError(t, db.Commit(ctx, func(tx *Tx) error {
 				tx.key = appendKey(nil, own, kindFormat, nil)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -33,6 +34,23 @@ type state struct {
 	Clean         bool   `json:"clean"`
 	Version       uint64 `json:"version"` // Badger's last commit when the file was written
 	MemTableBytes int64  `json:"mem_table_bytes"`
+	// Files of the folder as the last clean stop left them, by name; of a release that
+	// noted none it is nil.
+	Files map[string]fileSum `json:"files,omitempty"`
+	// Sum is the CRC-32C of this file with an empty Sum, in hexadecimal.
+	Sum string `json:"sum,omitempty"`
+}
+
+// encode returns the bytes of the state file, with their sum in them.
+func (s state) encode() ([]byte, error) {
+	s.Sum = ""
+	b, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("state file: %w", err)
+	}
+	s.Sum = fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli))
+	b, err = json.Marshal(s)
+	return append(b, '\n'), err
 }
 
 // CleanStop says whether the database in dir was closed the last time, or was
@@ -77,19 +95,33 @@ func readState(dir string) (state, error) {
 		return state{}, fmt.Errorf("read %s: %w", stateName, err)
 	}
 	var s state
-	if err := json.Unmarshal(b, &s); err != nil || s.MemTableBytes < 0 || s.MemTableBytes > 1<<30 {
+	if err := json.Unmarshal(b, &s); err == nil && s.Format > Format {
+		return s, nil // a newer release may write it otherwise
+	} else if err != nil || s.MemTableBytes < 0 || s.MemTableBytes > 1<<30 || !s.wrote(b) {
 		// It is written by a rename: a file like this was changed by somebody.
-		return state{}, fmt.Errorf("%s is unreadable: %w", stateName, ErrDamaged)
+		return state{}, fmt.Errorf("%s is not as it was written; without the file the store opens as after a crash: %w", stateName, ErrDamaged)
 	}
 	return s, nil
 }
 
-func writeState(dir string, s state) error {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("state file: %w", err)
+// wrote says whether b is what encode makes of s, to the bit, or what a release before sums did.
+func (s state) wrote(b []byte) bool {
+	var want []byte
+	var err error
+	if s.Sum != "" {
+		want, err = s.encode()
+	} else if want, err = json.Marshal(s); err == nil {
+		want = append(want, '\n')
 	}
-	return writeFile(dir, stateName, append(b, '\n'))
+	return err == nil && bytes.Equal(b, want)
+}
+
+func writeState(dir string, s state) error {
+	b, err := s.encode()
+	if err != nil {
+		return err
+	}
+	return writeFile(dir, stateName, b)
 }
 
 // writeFile puts a file in place whole and synced, or leaves the old one.
@@ -143,13 +175,13 @@ func dataFiles(dir string) ([]string, error) {
 // it may have grown, been rewritten or have a torn last entry, so only what
 // cannot come from a crash is refused: absence, being a mere beginning of the
 // copy, or naming nothing while tables are there.
-func guard(dir string) (state, error) {
+func guard(dir string, newest int) (state, error) {
 	s, err := readState(dir)
 	if err != nil {
 		return s, err
 	}
-	if s.Format > formatVersion {
-		return s, fmt.Errorf("format %d, this release reads up to %d: %w", s.Format, formatVersion, ErrNewerFormat)
+	if s.Format > newest {
+		return s, newer(s.Format, newest)
 	}
 	files, err := dataFiles(dir)
 	if err != nil {

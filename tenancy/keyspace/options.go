@@ -33,6 +33,11 @@ type Options struct {
 	// FreeBytes says what is free where dir is; the file system is asked by
 	// default. It is called from the committer before every merge.
 	FreeBytes func(dir string) (uint64, error)
+	// Format is the newest format that is known, Format by default; tests know of others.
+	Format int
+	// Also names files of others in Dir that CheckFiles covers like the database's own, as
+	// they are when it is closed; Lasting those that never change once they are there.
+	Also, Lasting []string
 	// Logger gets Badger's warnings and errors, cleaned of keys and values; none by default.
 	Logger *slog.Logger
 }
@@ -46,6 +51,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.IndexCacheBytes == 0 {
 		o.IndexCacheBytes = 16 << 20
+	}
+	if o.Format == 0 {
+		o.Format = Format
 	}
 	if o.MinFreeBytes == 0 {
 		o.MinFreeBytes = max(minFreeBytes, 8*uint64(max(o.MemTableBytes, 0)))
