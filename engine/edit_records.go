@@ -474,7 +474,10 @@ func (c *change) putEdit(e, old *editRecord) error {
 }
 
 // touchHand notes that aliases or edits changed.
-func (c *change) touchHand() error { return c.touch(handMark) }
+func (c *change) touchHand() error {
+	c.st.Room = nil // people make names, and part merged ones again
+	return c.touch(handMark)
+}
 
 // dumpHand writes aliases and edits in the order of their names.
 func dumpHand(w io.Writer, tx *tenancy.Tx) error {

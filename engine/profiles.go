@@ -66,6 +66,23 @@ func newProfiles() *profiles {
 	}
 }
 
+// back takes a key off those that have lost their owner and reports whether it was
+// one of them.
+func (p *profiles) back(key []byte) bool {
+	was := p.gone[string(key)]
+	delete(p.gone, string(key))
+	return was
+}
+
+// embedded is the mark of a thing that the store may have a vector of it: of a name
+// that has just been met for the first time it has none, and need not be asked.
+func (r *resident) embedded(kind byte, id uint32) *bool {
+	if kind == profileEntities {
+		return &r.entities[id].embedded
+	}
+	return &r.relations[id].embedded
+}
+
 // touchEntity and touchRelation take a vector out of the search whose words
 // have changed. r.mu is held for writing.
 func (r *resident) touchEntity(e uint32) {
@@ -155,6 +172,7 @@ func (r *resident) loadProfiles(tx *tenancy.Tx, dim int, kind byte) error {
 			r.profiles.gone[string(rest)] = true
 			return nil
 		}
+		*r.embedded(o.space.kind, o.id) = true
 		if len(value) != 16+profileBytes(dim) || binary.BigEndian.Uint64(value) != o.print {
 			return nil
 		}
@@ -511,7 +529,10 @@ func (r *resident) profileTasks(tx *tenancy.Tx, list []thing, n int) (tasks []pr
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	for i := range tasks {
+	for i, t := range tasks {
+		if !*r.embedded(t.space.kind, t.id) {
+			continue
+		}
 		if err := tasks[i].stored(tx, st.vectors().profiles, st.Dim); err != nil {
 			return nil, nil, nil, fmt.Errorf("profiles: %w", err)
 		}
@@ -568,6 +589,9 @@ func (r *resident) setProfiles(tasks []profileTask, vecs [][]float32, gone []str
 		case t.space.kind == profileRelations && r.liveRelation(t.id):
 			into = &r.index.Relations
 			now, name = r.relationPrint(t.id), r.relationKey(t.id)
+		}
+		if name == t.name && vecs[i] != nil {
+			*r.embedded(t.space.kind, t.id) = true
 		}
 		if name != t.name || now != t.print {
 			continue

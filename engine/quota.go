@@ -63,8 +63,30 @@ func (n nameCount) over(tx *tenancy.Tx, have nameCount) error {
 	return nil
 }
 
-// errCountNames says that the sums are over a quota which what they stand for may
-// still be within: the names have to be counted.
+// nameRoom is what a count of the names came to, and how many had been added to the
+// knowledge base until then.
+type nameRoom struct {
+	Have  nameCount `json:"have"`
+	Added nameCount `json:"added"`
+}
+
+// atMost is how many names there are at the most once so many have been added: what was
+// added since the count may all be new, and what went since is not counted off.
+func (r *nameRoom) atMost(added nameCount) nameCount {
+	return nameCount{r.Have.Entities + added.Entities - r.Added.Entities, r.Have.Relations + added.Relations - r.Added.Relations}
+}
+
+// names is how many names there are at the most.
+func (st *kbState) names() nameCount {
+	if st.Room == nil {
+		return st.Named
+	}
+	n := st.Room.atMost(st.Added)
+	return nameCount{min(n.Entities, st.Named.Entities), min(n.Relations, st.Named.Relations)}
+}
+
+// errCountNames says that the names may be more than a quota allows, for all that is
+// known without counting them.
 var errCountNames = errors.New("the names of the knowledge base have to be counted")
 
 // maxCountTries bounds how often names are counted again because other documents came
@@ -72,14 +94,24 @@ var errCountNames = errors.New("the names of the knowledge base have to be count
 const maxCountTries = 100
 
 // name enters the names of a version that is about to be seen. It is errCountNames
-// if they are not known to be within the quota as things stand in this transaction.
+// if they are not known to be within the quota as things stand in this transaction. A
+// count that was made for it serves the documents after it.
 func (in *ingest) name(c *change, d *documentRecord) error {
-	before := c.st.Named
+	had, added := c.st.names(), c.st.Added
 	c.st.Named.add(len(in.tally.names)-d.Names, len(in.tally.relations)-d.Relations)
+	c.st.Added.add(len(in.tally.names), len(in.tally.relations))
 	d.Names, d.Entities, d.Relations = len(in.tally.names), len(in.tally.entities), len(in.tally.relations)
-	if c.st.Named.over(c.tx, before) != nil && (in.room == nil || *in.room != before) {
+	if c.st.names().over(c.tx, had) == nil {
+		return nil
+	}
+	if in.room == nil {
 		return errCountNames
 	}
+	n := in.room.atMost(added)
+	if added != in.room.Added && n.over(c.tx, had) != nil {
+		return errCountNames
+	}
+	c.st.Room = &nameRoom{Have: n, Added: c.st.Added}
 	return nil
 }
 
@@ -107,7 +139,7 @@ func (in *ingest) countNames(ctx context.Context) error {
 		if err := all.over(tx, have); err != nil && all != have { // what adds nothing takes no room
 			return err
 		}
-		in.room = &st.Named
+		in.room = &nameRoom{Have: all, Added: st.Added}
 		return nil
 	})
 }

@@ -118,6 +118,8 @@ type kbState struct {
 	Bytes       int64          `json:"content_bytes"` // of all documents, as they are shown
 	AnswerBytes int64          `json:"answer_bytes"`
 	Named       nameCount      `json:"named,omitzero"`
+	Added       nameCount      `json:"names_added,omitzero"` // ever, each counted once a version; it never falls
+	Room        *nameRoom      `json:"names_counted,omitempty"`
 	Profiles    uint64         `json:"profiles,omitempty"` // the profile job that waits, 0 when none does
 	Aliases     int            `json:"aliases,omitempty"`
 	Edits       int            `json:"edits,omitempty"`

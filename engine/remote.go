@@ -35,7 +35,7 @@ type RemoteOptions struct {
 	// Base is the first wait, doubled each time unless the server names one in
 	// Retry-After; a wait over MaxWait ends the call instead. 500 ms and 30 s.
 	Base, MaxWait time.Duration
-	// Transport sends; http.DefaultTransport.
+	// Transport sends; http.DefaultTransport with more connections kept to one server.
 	Transport http.RoundTripper
 	// Wait waits; a field so that a test does not have to. nil waits for real.
 	Wait func(ctx context.Context, d time.Duration) error
@@ -55,13 +55,24 @@ func (o RemoteOptions) withDefaults() RemoteOptions {
 		o.MaxWait = 30 * time.Second
 	}
 	if o.Transport == nil {
-		o.Transport = http.DefaultTransport
+		o.Transport = defaultTransport
 	}
 	if o.Wait == nil {
 		o.Wait = waitFor
 	}
 	return o
 }
+
+// defaultTransport keeps as many idle connections to a server as calls may be under way
+// at once: the two that Go keeps make half of the calls dial.
+var defaultTransport = func() http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, idleConnections
+	return t
+}()
+
+// idleConnections bounds the idle connections to one server.
+const idleConnections = 32
 
 func waitFor(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

@@ -121,6 +121,7 @@ type residentEntity struct {
 	edit     *editRecord    // what people wrote of it, nil for nothing
 	heft     heft
 	sum      summing
+	embedded bool // the store may have a profile vector of it
 }
 
 type surfaceCount struct{ surface, n uint32 }
@@ -139,6 +140,7 @@ type residentRelation struct {
 	edit          *editRecord
 	heft          heft
 	sum           summing
+	embedded      bool // as an entity's
 }
 
 // weightUnit makes sums of weights exact, and so independent of their order.
@@ -315,12 +317,12 @@ func (r *resident) dropVectors(dim int) {
 	*r.profiles = *newProfiles() // the profiles of the other set go with it
 	for id := range r.entities {
 		if r.liveEntity(uint32(id)) {
-			r.profiles.entities.stale[uint32(id)] = true
+			r.profiles.entities.stale[uint32(id)], r.entities[id].embedded = true, true // the other set may have one
 		}
 	}
 	for id := range r.relations {
 		if r.liveRelation(uint32(id)) {
-			r.profiles.relations.stale[uint32(id)] = true
+			r.profiles.relations.stale[uint32(id)], r.relations[id].embedded = true, true
 		}
 	}
 }
@@ -380,7 +382,7 @@ func (r *resident) entity(identity string) uint32 {
 		// which spelling came first.
 		x.edit = r.hand.entity[identity]
 		if r.profiles != nil { // a name that comes back owns its stored vector again
-			delete(r.profiles.gone, string(profileKey(profileEntities, r.graph.Name(id))))
+			x.embedded = r.profiles.back(profileKey(profileEntities, r.graph.Name(id)))
 		}
 		if x.key = nameKey(r.graph.Name(id)); x.key != "" {
 			r.byKey[x.key] = append(r.byKey[x.key], id)
@@ -500,7 +502,7 @@ func (r *resident) edge(lo, hi uint32) uint32 {
 			r.relations[rel].edit = r.hand.relation[pairOf(r.graph.Name(lo), r.graph.Name(hi))]
 		}
 		if r.profiles != nil {
-			delete(r.profiles.gone, string(profileKey(profileRelations, r.relationKey(rel))))
+			r.relations[rel].embedded = r.profiles.back(profileKey(profileRelations, r.relationKey(rel)))
 		}
 	}
 	return rel

@@ -68,7 +68,7 @@ func ordered(set map[uint32]bool, live func(uint32) bool, less func(a, b uint32)
 // summaryTasks looks at the next things of a list: summaryLook of them, and n for
 // the model, at the most. It returns the rest of the list. r.mu is held for reading.
 func (r *resident) summaryTasks(tx *tenancy.Tx, list []thing, n int) (tasks []summaryTask, rest []thing, err error) {
-	f := newFolder(r.everything(), tx, nil)
+	f := newFolder(r.everything(), tx, nil).keeping()
 	for len(list) > 0 && len(tasks) < summaryLook && n > 0 {
 		x := list[0]
 		list = list[1:]

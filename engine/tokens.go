@@ -68,6 +68,9 @@ func withinTokens(s string, n int) bool {
 // cutTokens returns the longest beginning of s that has at most n tokens and
 // ends between two runes.
 func cutTokens(s string, n int) string {
+	if len(s) <= n { // no token is without a byte
+		return s
+	}
 	at, left := 0, n
 	for at < len(s) {
 		e := pieceEnd(s[at:])

@@ -190,7 +190,7 @@ type ingest struct {
 
 	total  int
 	tally  tally
-	room   *nameCount   // as the sums were when the names were counted and fitted
+	room   *nameRoom    // of the names with the version's own, when they were counted and fitted
 	buffer []*chunkWork // made but not committed
 	size   int          // bytes of buffer
 }

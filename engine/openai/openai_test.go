@@ -41,14 +41,14 @@ func TestChat_ReasoningModel(t *testing.T) {
 }
 
 // Vectors come as base64 where the server has it. One that refuses it, or answers
-// numbers all the same, is asked once.
+// numbers all the same, is asked once, and its numbers are taken.
 func TestEmbed_Base64(t *testing.T) {
 	for name, x := range map[string]struct {
 		reply func(asked bool) enginetest.Turn
 		calls []bool // which ask for base64
 	}{
 		"given":   {func(bool) enginetest.Turn { return enginetest.Turn{} }, []bool{true, true}},
-		"numbers": {func(bool) enginetest.Turn { return enginetest.Turn{Numbers: true} }, []bool{true, false, false}},
+		"numbers": {func(bool) enginetest.Turn { return enginetest.Turn{Numbers: true} }, []bool{true, false}},
 		"refused": {func(asked bool) enginetest.Turn {
 			if asked {
 				return enginetest.Turn{Status: 400, Message: "Extra inputs are not permitted"}
