@@ -54,7 +54,10 @@ func (s *scanned) windows() []int {
 // text: text without capitals has no others. It is pure: the same chunk gives
 // the same analysis.
 func analyse(title string, headings []string, text string, extra []string) analysis {
-	s := scan(text)
+	s := scans.Get().(*scanned)
+	defer scans.Put(s)
+	defer s.forget()
+	s.scan(text)
 	above, head := aboveText(title, headings)
 	starts := s.windows()
 	out := analysis{windows: make([]windowAnalysis, len(starts))}

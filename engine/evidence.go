@@ -198,7 +198,8 @@ func (s *stemSet) has(key string) bool {
 	return ok
 }
 
-// scans are reused by snippet, which takes every passage of an answer apart.
+// scans are reused by snippet, which takes every passage of an answer apart, and by
+// analyse: taken apart a passage is many times what it was.
 var scans = sync.Pool{New: func() any { return new(scanned) }}
 
 // snippet finds the stretch text[from:to] that begins with the sentence that

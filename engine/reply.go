@@ -302,9 +302,12 @@ func cleanType(s string) string {
 	return s
 }
 
+// listMarks are what separates keywords beside the comma.
+var listMarks = strings.NewReplacer("，", ",", "、", ",", ";", ",")
+
 // cleanKeywords returns keywords separated by ", ", each once.
 func cleanKeywords(s string) string {
-	s = strings.NewReplacer("，", ",", "、", ",", ";", ",").Replace(cleanText(s, maxKeywordsBytes))
+	s = listMarks.Replace(cleanText(s, maxKeywordsBytes))
 	seen := map[string]bool{}
 	var out []string
 	for k := range strings.SplitSeq(s, ",") {
