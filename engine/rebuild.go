@@ -213,6 +213,7 @@ func recounted(ctx context.Context, tx *tenancy.Tx) (st, now kbState, err error)
 	}
 	now = st
 	now.Documents, now.Chunks, now.Bytes, now.AnswerBytes, now.Named = map[Status]int{}, 0, 0, 0, nameCount{}
+	now.Room = nil // it leans on what is counted here
 	err = tx.Scan(kindDocument, tenancy.Scan{}, func(_, value []byte) error {
 		var d documentRecord
 		if err := unmarshalRecord("document", value, &d); err != nil {
