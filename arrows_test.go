@@ -19,7 +19,7 @@ var arrows = map[string][]string{
 	"cmd":               {"", "httpapi", "bench", "tenancy", "engine", "sealed"},
 	"httpapi":           {"engine", "tenancy"},
 	"bench":             {"httpapi", "engine", "tenancy", "index", "graph"},
-	"engine":            {"tenancy", "index", "graph", "sealed"},
+	"engine":            {"tenancy", "index", "graph", "sealed", "flat"},
 	"engine/parse":      {"engine"},
 	"engine/builtin":    {"engine", "engine/builtin"},
 	"engine/ollama":     {"engine"},
@@ -31,8 +31,9 @@ var arrows = map[string][]string{
 	"tenancy/keyspace":  {},
 	"sealed":            {},
 	"tenancy/audit":     {},
-	"index":             {},
-	"graph":             {},
+	"index":             {"flat"},
+	"graph":             {"flat"},
+	"flat":              {},
 }
 
 // oneRoom names the libraries that shape a part: each is imported in one room.

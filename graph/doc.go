@@ -14,5 +14,6 @@
 // Rows are how a graph is exchanged: NewRowWriter and ReadRows know N-Quads,
 // JSON-LD, GraphML and CSV.
 //
-// Passages links passages to the names they mention.
+// Passages links passages to the names they mention. It and Graph can be written down and
+// read again as they are (passages_snapshot.go, graph_snapshot.go).
 package graph

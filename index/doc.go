@@ -17,6 +17,8 @@
 // walk finds nearly all of the nearest; which it misses depends on the history of the
 // space, so who compares answers of two histories asks for Exact.
 //
+// A Lexical can be written down and read again as it is (lexical_snapshot.go).
+//
 // The products behind all this have forms in assembly (kernel.go). The package
 // knows no tenants and no store. Vectors may be searched and changed by many
 // goroutines at a time; a Lexical may be read by many, or changed by one.

@@ -212,3 +212,74 @@ func normalise(dst, x []float32, scale float64) {
 		dst[i] = float32(float64(f) * scale)
 	}
 }
+
+// Fill puts vectors in as Set does, many at a time and on several processors: rows
+// holds one after another those of the ids, which must be of no vector in the space
+// and different. It makes the rows one long in place. It returns what Set does, or ErrID
+// for an id that is taken, and then changes nothing.
+func (v *Vectors) Fill(ids []uint32, rows []float32) error {
+	if v.dim == 0 || len(rows) != len(ids)*v.dim {
+		return fmt.Errorf("%w: %d values for %d vectors in a space of %d", ErrDimension, len(rows), len(ids), v.dim)
+	}
+	at := func(i int) []float32 { return rows[i*v.dim : (i+1)*v.dim] }
+	err := onBoth(len(ids), func(i int) error {
+		scale, err := scaleOf(at(i))
+		if err != nil {
+			return fmt.Errorf("vector %d: %w", ids[i], err)
+		}
+		normalise(at(i), at(i), scale)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	w := *v.view.Load()
+	given := make(map[uint32]bool, len(ids))
+	for _, id := range ids {
+		if _, taken, _ := w.row(id); taken || id > MaxID || given[id] {
+			return fmt.Errorf("%w: %d is taken or above %d", ErrID, id, MaxID)
+		}
+		given[id] = true
+	}
+	for i := range ids {
+		w.room(w.n + i)
+	}
+	_ = onBoth(len(ids), func(i int) error {
+		w.write(w.n+i, ids[i], at(i))
+		return nil
+	})
+	first := w.n
+	for _, id := range ids {
+		w.growTable(id)
+	}
+	w.seq++
+	w.n += len(ids)
+	w.live += len(ids)
+	v.view.Store(&w)
+	for i, id := range ids {
+		atomic.StoreUint32(&w.table[id], uint32(first+i))
+	}
+	v.touch()
+	v.upkeep()
+	return nil
+}
+
+// onBoth calls f for 0 to n-1, half of them beside the other half when there are many.
+func onBoth(n int, f func(i int) error) error {
+	half, done := n/2, make(chan error, 1)
+	if n < codedRows {
+		half = n
+	}
+	run := func(from, to int) error {
+		for i := from; i < to; i++ {
+			if err := f(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	go func() { done <- run(half, n) }()
+	return errors.Join(run(0, half), <-done)
+}
