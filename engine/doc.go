@@ -27,7 +27,8 @@
 // # Out
 //
 // Reader.read (load.go) pins a knowledge base in the pool (pool.go; what leaves it,
-// and when, is in pool_evict.go), brings the
+// and when, is in pool_evict.go; a load reads a snapshot of the copy, snapshot*.go, or the
+// records), brings the
 // copy in memory (resident.go) up to the generation of a fresh snapshot, and
 // hands both to a search, so that what is found in one is there in the other.
 // Reader.Query (ask.go) looks whether it remembers the answer (answercache.go),

@@ -95,6 +95,7 @@ func (r *resident) takeHand(tx *tenancy.Tx) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.moving = true
+	r.unkept += len(r.docs) // a snapshot of before is void
 	old := r.hand
 	for id := range r.mentioning(old, now) {
 		r.behind[r.chunks[id].doc.doc] = true

@@ -58,7 +58,8 @@ type Options struct {
 	VectorIndex      string        // own: large spaces of vectors are searched by a graph of our own; coder, by the same inside coder/hnsw; exact, by a scan
 	VectorsCompact   bool          // vectors are kept in memory as a byte a number
 	VectorGraphFrom  int           // 12,000 vectors in a space before it gets a graph
-	VectorGraphRest  time.Duration // 30 s without a change before a graph is made or grown
+	VectorGraphRest  time.Duration // 30 s without a change before a graph is made or grown, or a copy kept as a snapshot
+	SnapshotFrom     int           // 32 chunks from which a copy in memory is kept as a snapshot; negative for never
 	MaxOpen          int           // 100 open knowledge bases
 	MaxOpenBytes     int64         // 512 MiB of open knowledge bases
 	MaxIdle          time.Duration // after which a knowledge base that nobody asks for leaves the memory; 0: never
@@ -175,6 +176,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.ChunkOverlap < 0 || o.ChunkOverlap >= o.ChunkTokens {
 		return o, fmt.Errorf("ChunkOverlap %d must be below ChunkTokens %d", o.ChunkOverlap, o.ChunkTokens)
+	}
+	if o.SnapshotFrom == 0 {
+		o.SnapshotFrom = snapshotFrom
 	}
 	if o.VectorGraphRest == 0 {
 		o.VectorGraphRest = 30 * time.Second

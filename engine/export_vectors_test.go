@@ -31,13 +31,13 @@ func SettleVectors(e *Engine, s *tenancy.Space) (stats index.Stats, err error) {
 func GraphBlocks(s *tenancy.Space, change func(block int, b []byte) []byte) (n int, err error) {
 	err = s.Commit(context.Background(), func(tx *tenancy.Tx) error {
 		for n = 0; ; n++ {
-			k := graphKey('c', uint32(n))
-			b, err := tx.Get(kindGraph, k)
+			k := blockKey('c', uint32(n))
+			b, err := tx.Get(kindSnapshot, k)
 			if err != nil {
 				return nil
 			}
 			if change != nil {
-				if err := tx.Set(kindGraph, k, change(n, append([]byte(nil), b...))); err != nil {
+				if err := tx.Set(kindSnapshot, k, change(n, append([]byte(nil), b...))); err != nil {
 					return err
 				}
 			}

@@ -39,25 +39,31 @@ func loadResident(ctx context.Context, e *Engine, s *tenancy.Space, vectors inde
 		if err := e.checkPinned(state, want); err != nil {
 			return err
 		}
-		r = newResident(state.Dim, e.o.Embedder.Pure(), vectors)
-		r.gen, r.changeovers = state.Generation, state.Changeovers
-		visible, err := visibleVersions(tx)
-		if err != nil {
-			return err
-		}
 		hand, err := readHand(tx)
 		if err != nil {
 			return err
 		}
-		r.startHand(hand)
-		l := &loader{tx: tx, r: r, vectors: state.vectors().chunks}
-		if err := l.passages(ctx, visible); err != nil {
+		l := &loader{tx: tx, vectors: state.vectors().chunks}
+		empty := func() {
+			l.r = newResident(state.Dim, e.o.Embedder.Pure(), vectors)
+			l.r.hand = hand
+		}
+		empty()
+		if err := l.snapshot(ctx, &state, early); err == nil {
+			e.pool.stats.restored.Add(1)
+		} else if !unusable(err) {
+			return err
+		} else if !l.early {
+			e.o.Logger.Debug("knowledge base is read from its records", "scope", s.KBID(), "why", err)
+			empty()
+			l.r.gen, l.r.changeovers = state.Generation, state.Changeovers
+			if err := l.records(ctx, early); err != nil {
+				return err
+			}
+		} else if err := l.recordsOfGraph(ctx); err != nil {
 			return err
 		}
-		early(r)
-		if err := l.sayings(ctx, visible); err != nil {
-			return err
-		}
+		r = l.r
 		if err := r.loadSummaries(tx, e.o.Chatter != nil); err != nil {
 			return err
 		}
@@ -90,6 +96,26 @@ type loader struct {
 	tx      *tenancy.Tx
 	r       *resident
 	vectors byte // the kind of record of the set that counts
+	early   bool // what a search for passages looks at has been shown
+}
+
+// records loads an empty copy from the records.
+func (l *loader) records(ctx context.Context, early func(*resident)) error {
+	visible, err := visibleVersions(l.tx)
+	if err != nil {
+		return err
+	}
+	l.r.startHand(l.r.hand)
+	if err := l.passages(ctx, visible); err != nil {
+		return err
+	}
+	l.show(early)
+	return l.sayings(ctx, visible)
+}
+
+func (l *loader) show(early func(*resident)) {
+	l.early = true
+	early(l.r)
 }
 
 // raw is one chunk as it lies in the store.

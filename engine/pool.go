@@ -19,16 +19,19 @@ import (
 // more than MaxOpenBytes, and when nobody asked for it for MaxIdle (pool_evict.go).
 // Loading is single-flight for one base and side by side for different ones.
 type pool struct {
-	eng    *Engine
-	ctx    context.Context // ends loading and catching up at close
-	cancel context.CancelFunc
-	work   sync.WaitGroup
+	eng     *Engine
+	ctx     context.Context // ends loading and catching up at close
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
+	watches sync.WaitGroup // of goroutines that end with ctx alone
 	// counting holds who makes communities: one base at a time.
 	counting chan struct{}
 	// graphs holds who is at the second step of a load: no more at once than there are
 	// processors, so that of many loads the passages, which answer some questions
 	// already, come first.
 	graphs chan struct{}
+	// keeping holds who stores a snapshot: one base at a time.
+	keeping chan struct{}
 
 	mu     sync.Mutex
 	open   map[tenancy.SpaceID]*openKB
@@ -46,7 +49,7 @@ type pool struct {
 type poolStats struct {
 	hits, misses, evictions, loads atomic.Int64
 	trims, idle, refused, failed   atomic.Int64
-	graphs                         atomic.Int64
+	graphs, snapshots, restored    atomic.Int64
 	loading                        durations
 }
 
@@ -54,6 +57,7 @@ type poolStats struct {
 type PoolStats struct {
 	Open, Hits, Misses, Evictions, Loads int64
 	Graphs                               int64 // vector graphs made and stored
+	Snapshots, Restored                  int64 // copies stored as a snapshot, and loads out of one
 	Pinned                               int64 // of the open ones
 	Trims                                int64 // bases that gave up what is cheap to make again, and stayed
 	Idle                                 int64 // bases put out because nobody asked for them; not among Evictions
@@ -67,17 +71,20 @@ type PoolStats struct {
 // openKB is one entry. leases, elem and bytes belong to pool.mu; res is set
 // before early is closed, err before ready is; res is guarded by its own lock.
 type openKB struct {
-	id     tenancy.SpaceID
-	early  chan struct{} // closed when a search for passages can be answered, or ready is
-	ready  chan struct{}
-	err    error
-	res    *resident
-	leases int
-	bytes  int64
-	pinned bool
-	used   time.Time // when it was asked for last
-	gone   bool      // dropped from the pool; the last lease lets go of the memory
-	elem   *list.Element
+	id        tenancy.SpaceID
+	tenant    string
+	name      string
+	early     chan struct{} // closed when a search for passages can be answered, or ready is
+	ready     chan struct{}
+	err       error
+	res       *resident
+	leases    int
+	bytes     int64
+	pinned    bool
+	used      time.Time   // when it was asked for last
+	forgotten atomic.Bool // its snapshot is not to be stored
+	gone      bool        // dropped from the pool; the last lease lets go of the memory
+	elem      *list.Element
 
 	catching sync.Mutex  // one goroutine brings res up to date at a time
 	nudged   atomic.Bool // a background catch-up is on its way
@@ -89,7 +96,8 @@ type openKB struct {
 
 func newPool(e *Engine) *pool {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &pool{eng: e, ctx: ctx, cancel: cancel, open: map[tenancy.SpaceID]*openKB{}, sized: map[tenancy.SpaceID]int64{}, lru: list.New(), counting: make(chan struct{}, 1), graphs: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	p := &pool{eng: e, ctx: ctx, cancel: cancel, open: map[tenancy.SpaceID]*openKB{}, sized: map[tenancy.SpaceID]int64{}, lru: list.New(), counting: make(chan struct{}, 1), graphs: make(chan struct{}, runtime.GOMAXPROCS(0)), keeping: make(chan struct{}, 1)}
+	p.watches.Go(p.watchRest)
 	if e.o.MaxIdle > 0 {
 		p.work.Add(1)
 		go p.watchIdle()
@@ -102,6 +110,7 @@ func (p *pool) close() {
 	p.closed = true
 	p.mu.Unlock()
 	p.cancel()
+	p.watches.Wait()
 	p.work.Wait()
 	p.mu.Lock()
 	open := slices.Collect(maps.Values(p.open))
@@ -111,6 +120,7 @@ func (p *pool) close() {
 			kb.res.untend()
 		}
 	}
+	p.keepAll(open)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, kb := range p.open {
@@ -124,6 +134,7 @@ func (p *pool) forget(id tenancy.SpaceID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if kb := p.open[id]; kb != nil && !p.closed {
+		kb.forgotten.Store(true)
 		p.drop(kb)
 	}
 	delete(p.sized, id)
@@ -198,7 +209,7 @@ func (p *pool) lease(s *tenancy.Space) (*openKB, func(), error) {
 			p.mu.Unlock()
 			return nil, nil, err
 		}
-		kb = &openKB{id: s.ID(), early: make(chan struct{}), ready: make(chan struct{}), bytes: need, pinned: p.eng.o.pinned(s.TenantID(), s.KBID())}
+		kb = &openKB{id: s.ID(), tenant: s.TenantID(), name: s.KBID(), early: make(chan struct{}), ready: make(chan struct{}), bytes: need, pinned: p.eng.o.pinned(s.TenantID(), s.KBID())}
 		p.bytes += need
 		kb.elem = p.lru.PushFront(kb)
 		p.open[kb.id] = kb
@@ -343,7 +354,7 @@ func (e *Engine) Stats() PoolStats {
 	return PoolStats{
 		Open: open, Pinned: pinned, Bytes: bytes, MaxBytes: e.o.MaxOpenBytes,
 		Hits: n.hits.Load(), Misses: n.misses.Load(), Evictions: n.evictions.Load(),
-		Graphs: n.graphs.Load(), Trims: n.trims.Load(), Idle: n.idle.Load(), Refused: n.refused.Load(),
+		Graphs: n.graphs.Load(), Snapshots: n.snapshots.Load(), Restored: n.restored.Load(), Trims: n.trims.Load(), Idle: n.idle.Load(), Refused: n.refused.Load(),
 		Loads: n.loads.Load(), FailedLoads: n.failed.Load(), LoadTime: loading.Sum, Loading: loading,
 	}
 }

@@ -73,6 +73,7 @@ func (p *pool) idlest(f func(*openKB) bool) {
 func (p *pool) evict(kb *openKB) {
 	p.sized[kb.id] = kb.bytes
 	p.drop(kb)
+	p.keepEvicted(kb)
 }
 
 // trim gives up what an idle base can make again for little, the contributions that

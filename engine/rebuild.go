@@ -44,7 +44,9 @@ func (e *Engine) Rebuild(ctx context.Context, s *tenancy.Space) (out Rebuilt, er
 	if err != nil {
 		return out, fmt.Errorf("rebuild knowledge base %s: %w", s.KBID(), err)
 	}
-	e.pool.forget(s.ID())
+	if err := e.pool.dropSnapshot(ctx, s); err != nil {
+		return out, fmt.Errorf("rebuild knowledge base %s: %w", s.KBID(), err)
+	}
 	return out, nil
 }
 

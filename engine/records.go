@@ -36,7 +36,7 @@ const (
 	kindProfileOdd   = 'Q' // the same in the other set
 	kindAlias        = 'N' // sha16(identity) -> aliasRecord
 	kindEdit         = 'E' // space1 sha16(name), as for profiles -> editRecord
-	kindGraph        = 'G' // space1 block4 -> part of a snapshot of the space's vector graph, see vectors.go
+	kindSnapshot     = 'G' // space1 block4 -> part of a snapshot: of a space's vector graph, see vectors.go, or of the copy in memory, see snapshot.go
 	kindSummary      = 'M' // space1 sha16(name) -> summary: a description that a model wrote of many fragments, and of which
 )
 
@@ -456,11 +456,15 @@ func decodeVector(b []byte) ([]float32, error) {
 	if len(b) == 0 || len(b)%4 != 0 {
 		return nil, fmt.Errorf("%w: vector of %d bytes", ErrDamaged, len(b))
 	}
-	v := make([]float32, len(b)/4)
-	for i := range v {
-		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	return appendVector(make([]float32, 0, len(b)/4), b), nil
+}
+
+// appendVector is decodeVector of a record that is known to be of the right length.
+func appendVector(v []float32, b []byte) []float32 {
+	for ; len(b) >= 4; b = b[4:] {
+		v = append(v, math.Float32frombits(binary.LittleEndian.Uint32(b)))
 	}
-	return v, nil
+	return v
 }
 
 // encodeProfile stores the direction of a profile vector in a byte a number: there

@@ -59,6 +59,7 @@ type resident struct {
 
 	cost    int64 // bytes of the tables of this struct, kept by apply
 	applied int   // how often a document was applied
+	unkept  int   // and since the snapshot in the store, see snapshot.go
 }
 
 // residentDoc is one visible document.
@@ -69,6 +70,9 @@ type residentDoc struct {
 	created             time.Time
 	chunks              []uint32 // dense ids, by ordinal
 }
+
+// bytes is what a document counts for in cost.
+func (d *residentDoc) bytes() int64 { return 256 + int64(len(d.id)+len(d.filePath)+len(d.title)) }
 
 // residentChunk is one visible chunk; doc is nil for a free slot.
 type residentChunk struct {
@@ -109,6 +113,11 @@ const (
 	mentionBytes  = 24 + 4 + 8 // with its entries in the entity
 	relationBytes = 32 + 4
 	surfaceBytes  = 64
+	keyBytes      = 64
+	chunkBytes    = 96
+	// Entries of the tables of entities and relations.
+	entityEntryBytes   = 64
+	relationEntryBytes = 80
 )
 
 // residentEntity is the fold of an entity's contributions as far as a search
@@ -236,12 +245,13 @@ func (r *resident) apply(p preparedDoc) error {
 // place is apply without what the chunks say.
 func (r *resident) place(p preparedDoc) error {
 	r.applied++
+	r.unkept++
 	r.remove(p.doc.doc)
 	if len(p.chunks) == 0 {
 		return nil
 	}
 	r.docs[p.doc.doc] = p.doc
-	r.cost += 256 + int64(len(p.doc.id)+len(p.doc.filePath)+len(p.doc.title))
+	r.cost += p.doc.bytes()
 	p.doc.chunks = make([]uint32, 0, len(p.chunks))
 	for _, c := range p.chunks {
 		id := r.newChunk()
@@ -286,7 +296,7 @@ func (r *resident) remove(k docKey) {
 		return
 	}
 	delete(r.docs, k)
-	r.cost -= 256 + int64(len(d.id)+len(d.filePath)+len(d.title))
+	r.cost -= d.bytes()
 	for _, id := range d.chunks {
 		r.withdraw(id)
 		r.recall.remove(id)
@@ -334,7 +344,7 @@ func (r *resident) newChunk() uint32 {
 		return id
 	}
 	r.chunks = append(r.chunks, residentChunk{})
-	r.cost += 96
+	r.cost += chunkBytes
 	return uint32(len(r.chunks) - 1)
 }
 
@@ -375,7 +385,7 @@ func (r *resident) entity(identity string) uint32 {
 	id := r.graph.AddEntity(identity)
 	for int(id) >= len(r.entities) {
 		r.entities = append(r.entities, residentEntity{})
-		r.cost += 64
+		r.cost += entityEntryBytes
 	}
 	if x := &r.entities[id]; len(x.chunks) == 0 && x.key == "" {
 		// The key of the identity, not of this spelling: it must not depend on
@@ -386,7 +396,7 @@ func (r *resident) entity(identity string) uint32 {
 		}
 		if x.key = nameKey(r.graph.Name(id)); x.key != "" {
 			r.byKey[x.key] = append(r.byKey[x.key], id)
-			r.cost += 64 + int64(len(x.key))
+			r.cost += keyBytes + int64(len(x.key))
 		}
 	}
 	return id
@@ -521,7 +531,7 @@ func (x *residentRelation) add(cr chunkRelation, sign int64) {
 func (r *resident) growRelations(rel uint32) {
 	for int(rel) >= len(r.relations) {
 		r.relations = append(r.relations, residentRelation{})
-		r.cost += 80
+		r.cost += relationEntryBytes
 	}
 }
 
@@ -590,9 +600,11 @@ func (r *resident) withdraw(chunk uint32) {
 
 func (r *resident) forgetKey(key string, e uint32) {
 	l := slices.DeleteFunc(r.byKey[key], func(x uint32) bool { return x == e })
+	if len(l) < len(r.byKey[key]) {
+		r.cost -= keyBytes + int64(len(key))
+	}
 	if len(l) == 0 {
 		delete(r.byKey, key)
-		r.cost -= 64 + int64(len(key))
 		return
 	}
 	r.byKey[key] = l

@@ -98,7 +98,7 @@ type graphReader struct {
 	block []byte
 }
 
-func graphKey(space byte, block uint32) []byte {
+func blockKey(space byte, block uint32) []byte {
 	return binary.BigEndian.AppendUint32([]byte{space}, block)
 }
 
@@ -107,7 +107,7 @@ func (g *graphReader) Read(p []byte) (int, error) {
 		if g.next == maxGraphBlocks {
 			return 0, io.EOF
 		}
-		b, err := g.tx.Get(kindGraph, graphKey(g.space, g.next))
+		b, err := g.tx.Get(kindSnapshot, blockKey(g.space, g.next))
 		if errors.Is(err, tenancy.ErrNotFound) || err == nil && len(b) == 0 {
 			return 0, io.EOF
 		}
@@ -152,7 +152,7 @@ func (g *graphWriter) commit(n int) error {
 		next = g.next
 		for b := g.rest[:n]; len(b) > 0; next++ {
 			m := min(len(b), graphBlockBytes)
-			if err := tx.Set(kindGraph, graphKey(g.space, next), b[:m]); err != nil {
+			if err := tx.Set(kindSnapshot, blockKey(g.space, next), b[:m]); err != nil {
 				return err
 			}
 			b = b[m:]
@@ -174,13 +174,13 @@ func (g *graphWriter) close() error {
 	}
 	return g.s.Commit(g.ctx, func(tx *tenancy.Tx) error {
 		for ; g.next < maxGraphBlocks; g.next++ {
-			k := graphKey(g.space, g.next)
-			if _, err := tx.Get(kindGraph, k); errors.Is(err, tenancy.ErrNotFound) {
+			k := blockKey(g.space, g.next)
+			if _, err := tx.Get(kindSnapshot, k); errors.Is(err, tenancy.ErrNotFound) {
 				return nil
 			} else if err != nil {
 				return err
 			}
-			if err := tx.Delete(kindGraph, k); err != nil {
+			if err := tx.Delete(kindSnapshot, k); err != nil {
 				return err
 			}
 		}

@@ -94,6 +94,9 @@ func withModels(o engine.Options) engine.Options {
 	if o.RetryBase == 0 {
 		o.RetryBase = time.Nanosecond
 	}
+	if o.SnapshotFrom == 0 {
+		o.SnapshotFrom = 1 // so that every restart reads a snapshot
+	}
 	return o
 }
 
