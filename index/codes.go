@@ -26,7 +26,7 @@ const codeUnit = math.MaxInt16
 
 const (
 	codeBlock = 64      // rows of one call of the kernel
-	codedRows = 256     // fewer rows are scanned as they are
+	codedRows = 64      // fewer rows are scanned as they are
 	largeRows = 1 << 15 // more are scanned by two, a millisecond each
 )
 
@@ -64,6 +64,17 @@ type coarse struct {
 	floors []float32 // the k best lower bounds, a heap with the worst on top
 	left   []candidate
 	dots   [codeBlock]int32
+
+	half // which the other of two that scan side by side looks at
+}
+
+// half is rows to look at behind the caller's back. Function and channel are
+// kept with it, so that a search allocates neither.
+type half struct {
+	w        *view
+	from, to int
+	run      func()        // looks at them, then sends on done
+	done     chan struct{} // of one place
 }
 
 // candidate is a row that may be among the k best: its upper bound.
@@ -72,7 +83,15 @@ type candidate struct {
 	upper float32
 }
 
-var coarses = sync.Pool{New: func() any { return new(coarse) }}
+var coarses = sync.Pool{New: func() any {
+	c := &coarse{half: half{done: make(chan struct{}, 1)}}
+	c.run = func() {
+		c.w.coarse(c, c.from, c.to, nil)
+		c.w = nil // not to be kept by scratch
+		c.done <- struct{}{}
+	}
+	return c
+}}
 
 // widen puts a unit vector into q in codeUnits and says how far they are off.
 func widen(q []int16, unit []float32) float64 {

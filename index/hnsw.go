@@ -67,6 +67,15 @@ type beam struct {
 	chosen []cand
 	links  []uint32
 	seen   int // distances worked out
+	batch
+}
+
+// batch is the rows whose distances are worked out together.
+type batch struct {
+	rows   [linksBase + 2*fourRows]*int8 // their codes
+	scales [linksBase]float32
+	dots   [linksBase]int32
+	fars   [linksBase]float32
 }
 
 // pivot is what distances are from.
@@ -106,13 +115,30 @@ func (r *rowStore) far(p *pivot, row uint32) float32 {
 	return -float32(dotPair(p.codes, a.codes[i*w:(i+1)*w], p.bias)) * (p.scale * a.marks[i].scale)
 }
 
-// fetch asks the memory for what far will read.
-func (r *rowStore) fetch(row uint32) {
-	if !r.coded {
-		return
+// fars are the distances of some rows, at most linksBase. They are good until the next call.
+func (r *rowStore) fars(p *pivot, rows []uint32, b *batch) []float32 {
+	out := b.fars[:len(rows)]
+	if p.codes == nil {
+		for i, x := range rows {
+			out[i] = r.far(p, x)
+		}
+		return out
 	}
-	a, i, w := r.arenas[row>>r.shift], int(row&(1<<r.shift-1)), codeWidth(r.dim)
-	fetchRow(a.codes[i*w : (i+1)*w])
+	w := len(p.codes)
+	for i, x := range rows {
+		a, at := r.arenas[x>>r.shift], int(x&(1<<r.shift-1))
+		codes := a.codes[at*w : (at+1)*w]
+		if i < fourRows {
+			fetchRow(codes)
+		}
+		b.rows[i], b.scales[i] = &codes[0], a.marks[at].scale
+	}
+	dots := b.dots[:len(rows)]
+	dotPairs(dots, p.codes, b.rows[:], p.bias)
+	for i, d := range dots {
+		out[i] = -float32(d) * (p.scale * b.scales[i])
+	}
+	return out
 }
 
 // level is how many layers above 0 a row is in: a function of its number.
@@ -343,6 +369,7 @@ func sortCands(c []cand) {
 // comes back is good until the next call.
 func (h *hnsw) choose(from []cand, m int, row uint32, s *scratch) []cand {
 	out := s.chosen[:0]
+	var rows [linksBase]uint32 // of out
 next:
 	for _, c := range from {
 		if len(out) == m {
@@ -352,11 +379,14 @@ next:
 			continue
 		}
 		p := h.pivot(c.row)
-		for _, o := range out {
-			if h.far(&p, o.row) < c.far {
-				continue next
+		for i := 0; i < len(out); i += fourRows {
+			for _, d := range h.fars(&p, rows[i:min(i+fourRows, len(out))], &s.batch) {
+				if d < c.far {
+					continue next
+				}
 			}
 		}
+		rows[len(out)] = c.row
 		out = append(out, c)
 	}
 	s.chosen = out
@@ -370,10 +400,10 @@ func (h *hnsw) descend(p *pivot, at cand, from, to int, s *scratch, limit uint32
 		for moved := true; moved; {
 			moved = false
 			s.links = h.read(s.links[:0], at.row, layer, limit)
-			for _, x := range s.links {
-				s.seen++
-				if d := h.far(p, x); d < at.far {
-					at, moved = cand{d, x}, true
+			s.seen += len(s.links)
+			for i, d := range h.fars(p, s.links, &s.batch) {
+				if d < at.far {
+					at, moved = cand{d, s.links[i]}, true
 				}
 			}
 		}
@@ -383,11 +413,12 @@ func (h *hnsw) descend(p *pivot, at cand, from, to int, s *scratch, limit uint32
 
 // spread finds the ef rows nearest to p in a layer, from one of them on. What comes
 // back is sorted, and good until the next walk of s.
-func (h *hnsw) spread(p *pivot, at cand, ef, layer int, s *scratch, limit uint32) []cand {
+func (h *hnsw) spread(p *pivot, at cand, ef int, layer int, s *scratch, limit uint32) []cand {
 	s.start(int(limit))
 	marks, walk := s.marks, s.walk
 	pool := append(s.pool[:0], at)
 	marks[at.row] = walk
+	bound := float32(math.Inf(1)) // what is not nearer is left out
 	for next := 0; next < len(pool); {
 		if pool[next].row&expanded != 0 {
 			next++
@@ -403,17 +434,10 @@ func (h *hnsw) spread(p *pivot, at cand, ef, layer int, s *scratch, limit uint32
 				todo = append(todo, x)
 			}
 		}
-		for _, x := range todo[:min(2, len(todo))] {
-			h.fetch(x)
-		}
 		s.seen += len(todo)
 		low := next + 1
-		for i, x := range todo {
-			if i+2 < len(todo) {
-				h.fetch(todo[i+2])
-			}
-			d := h.far(p, x)
-			if len(pool) == ef && d >= pool[ef-1].far {
+		for i, d := range h.fars(p, todo, &s.batch) {
+			if d >= bound {
 				continue
 			}
 			lo, hi := 0, len(pool)
@@ -428,8 +452,11 @@ func (h *hnsw) spread(p *pivot, at cand, ef, layer int, s *scratch, limit uint32
 				pool = append(pool, cand{})
 			}
 			copy(pool[lo+1:], pool[lo:len(pool)-1])
-			pool[lo] = cand{d, x}
+			pool[lo] = cand{d, todo[i]}
 			low = min(low, lo)
+			if len(pool) == ef {
+				bound = pool[ef-1].far
+			}
 		}
 		next = low
 	}

@@ -1,7 +1,9 @@
 package index
 
+import "unsafe"
+
 // A search and a build spend their time in three products: of two rows of
-// float32, of two rows of codes (the walk over a graph), and of a query in 16 bits
+// float32, of two rows of codes (the walk over a graph, several rows at a time), and of a query in 16 bits
 // with rows of codes that lie one after another (the exact scan). Each has an
 // assembly form for AVX2 and one for AVX-512 with VNNI, and a plain one here. Those of codes
 // are sums of integers and so the same whichever form ran; those of float32
@@ -80,4 +82,14 @@ func dotPairPlain(a, b []int8) int32 {
 		t += int32(a[i+1]) * int32(b[i+1])
 	}
 	return s + t
+}
+
+// fourRows is how many rows the kernel of dotPairs takes at a time.
+const fourRows = 4
+
+// dotPairsPlain is dotPairs.
+func dotPairsPlain(dst []int32, q []int8, rows []*int8) {
+	for i := range dst {
+		dst[i] = dotPairPlain(q, unsafe.Slice(rows[i], len(q)))
+	}
 }

@@ -36,6 +36,9 @@ func dotCodesVNNI(dst *int32, q *int16, rows *int8, n, width int)
 func dotPairAVX2(a, b *int8, n int) int32
 
 //go:noescape
+func dotFourAVX2(dst *int32, q *int8, rows **int8, n int)
+
+//go:noescape
 func dotPairVNNI(a, b *int8, n int) int32
 
 //go:noescape
@@ -92,6 +95,36 @@ func dotPair(a, b []int8, bias int32) int32 {
 		return dotPairAVX2(&a[0], &b[0], len(a))
 	}
 	return dotPairPlain(a, b)
+}
+
+// dotPairs puts into dst the products of q and rows of codes that lie anywhere, all of
+// one codeWidth. rows has room for fourRows more, which are overwritten.
+func dotPairs(dst []int32, q []int8, rows []*int8, bias int32) {
+	n := len(dst)
+	if n == 0 || len(q) == 0 {
+		return
+	}
+	switch running {
+	case avx512:
+		for i, row := range rows[:n] {
+			if i+2 < n {
+				fetch(unsafe.Pointer(rows[i+2]), len(q)/64)
+			}
+			dst[i] = dotPairVNNI(&q[0], row, len(q)) - bias
+		}
+	case avx2:
+		padded := rows[:n+2*fourRows-1]
+		for i := n; i < len(padded); i++ {
+			padded[i] = padded[n-1]
+		}
+		var four [fourRows]int32
+		for i := 0; i < n; i += fourRows {
+			dotFourAVX2(&four[0], &q[0], &padded[i], len(q))
+			copy(dst[i:], four[:])
+		}
+	default:
+		dotPairsPlain(dst, q, rows)
+	}
 }
 
 // fetchRow asks the memory for a row of codes that will be read soon.

@@ -191,28 +191,40 @@ done:
 	VZEROUPPER
 	RET
 
+// Products of codes in AVX2: a byte without a sign by one with, two of them added in 16
+// bits, so the magnitudes of q go with rows that carry q's signs. Codes are in
+// -127..127, and twice 127*127 fits.
+
 // func dotPairAVX2(a, b *int8, n int) int32
 // n is a multiple of 64.
 TEXT ·dotPairAVX2(SB), NOSPLIT, $0-28
-	MOVQ  a+0(FP), SI
-	MOVQ  b+8(FP), DI
-	MOVQ  n+16(FP), CX
-	VPXOR Y0, Y0, Y0
-	VPXOR Y1, Y1, Y1
-	XORQ  R9, R9
+	MOVQ     a+0(FP), SI
+	MOVQ     b+8(FP), DI
+	MOVQ     n+16(FP), CX
+	VPXOR    Y0, Y0, Y0
+	VPXOR    Y1, Y1, Y1
+	VPCMPEQW Y7, Y7, Y7
+	VPABSW   Y7, Y7     // ones
+	XORQ     R9, R9
 
-block: // 32 codes, widened to 16 bits
-	VPMOVSXBW (SI)(R9*1), Y2
-	VPMOVSXBW (DI)(R9*1), Y3
-	VPMOVSXBW 16(SI)(R9*1), Y4
-	VPMOVSXBW 16(DI)(R9*1), Y5
-	VPMADDWD  Y3, Y2, Y2
-	VPMADDWD  Y5, Y4, Y4
-	VPADDD    Y2, Y0, Y0
-	VPADDD    Y4, Y1, Y1
-	ADDQ      $32, R9
-	CMPQ      R9, CX
-	JLT       block
+block: // 64 codes
+	VMOVDQU    (SI)(R9*1), Y2
+	VMOVDQU    32(SI)(R9*1), Y3
+	VMOVDQU    (DI)(R9*1), Y4
+	VMOVDQU    32(DI)(R9*1), Y5
+	VPSIGNB    Y2, Y4, Y4
+	VPSIGNB    Y3, Y5, Y5
+	VPABSB     Y2, Y2
+	VPABSB     Y3, Y3
+	VPMADDUBSW Y4, Y2, Y4
+	VPMADDUBSW Y5, Y3, Y5
+	VPMADDWD   Y7, Y4, Y4
+	VPMADDWD   Y7, Y5, Y5
+	VPADDD     Y4, Y0, Y0
+	VPADDD     Y5, Y1, Y1
+	ADDQ       $64, R9
+	CMPQ       R9, CX
+	JLT        block
 
 	VPADDD       Y1, Y0, Y0
 	VEXTRACTI128 $1, Y0, X1
@@ -224,6 +236,94 @@ block: // 32 codes, widened to 16 bits
 	VMOVD        X0, AX
 	VZEROUPPER
 	MOVL         AX, ret+24(FP)
+	RET
+
+// func dotFourAVX2(dst *int32, q *int8, rows **int8, n int)
+// n is a multiple of 64. The first four rows are multiplied, the four behind them are
+// asked of the memory meanwhile.
+TEXT ·dotFourAVX2(SB), NOSPLIT, $0-32
+	MOVQ     dst+0(FP), DI
+	MOVQ     q+8(FP), SI
+	MOVQ     rows+16(FP), DX
+	MOVQ     n+24(FP), CX
+	MOVQ     0(DX), R8
+	MOVQ     8(DX), R9
+	MOVQ     16(DX), R10
+	MOVQ     24(DX), R11
+	MOVQ     32(DX), R12
+	MOVQ     40(DX), R13
+	MOVQ     48(DX), AX
+	MOVQ     56(DX), BX
+	VPXOR    Y0, Y0, Y0
+	VPXOR    Y1, Y1, Y1
+	VPXOR    Y2, Y2, Y2
+	VPXOR    Y3, Y3, Y3
+	VPCMPEQW Y14, Y14, Y14
+	VPABSW   Y14, Y14      // ones
+	XORQ     DX, DX
+
+block: // 64 codes
+	PREFETCHT0 (R12)(DX*1)
+	PREFETCHT0 (R13)(DX*1)
+	PREFETCHT0 (AX)(DX*1)
+	PREFETCHT0 (BX)(DX*1)
+
+	VMOVDQU    (SI)(DX*1), Y4
+	VPABSB     Y4, Y5
+	VMOVDQU    (R8)(DX*1), Y6
+	VMOVDQU    (R9)(DX*1), Y7
+	VMOVDQU    (R10)(DX*1), Y8
+	VMOVDQU    (R11)(DX*1), Y9
+	VPSIGNB    Y4, Y6, Y6
+	VPSIGNB    Y4, Y7, Y7
+	VPSIGNB    Y4, Y8, Y8
+	VPSIGNB    Y4, Y9, Y9
+	VPMADDUBSW Y6, Y5, Y6
+	VPMADDUBSW Y7, Y5, Y7
+	VPMADDUBSW Y8, Y5, Y8
+	VPMADDUBSW Y9, Y5, Y9
+	VPMADDWD   Y14, Y6, Y6
+	VPMADDWD   Y14, Y7, Y7
+	VPMADDWD   Y14, Y8, Y8
+	VPMADDWD   Y14, Y9, Y9
+	VPADDD     Y6, Y0, Y0
+	VPADDD     Y7, Y1, Y1
+	VPADDD     Y8, Y2, Y2
+	VPADDD     Y9, Y3, Y3
+
+	VMOVDQU    32(SI)(DX*1), Y4
+	VPABSB     Y4, Y5
+	VMOVDQU    32(R8)(DX*1), Y6
+	VMOVDQU    32(R9)(DX*1), Y7
+	VMOVDQU    32(R10)(DX*1), Y8
+	VMOVDQU    32(R11)(DX*1), Y9
+	VPSIGNB    Y4, Y6, Y6
+	VPSIGNB    Y4, Y7, Y7
+	VPSIGNB    Y4, Y8, Y8
+	VPSIGNB    Y4, Y9, Y9
+	VPMADDUBSW Y6, Y5, Y6
+	VPMADDUBSW Y7, Y5, Y7
+	VPMADDUBSW Y8, Y5, Y8
+	VPMADDUBSW Y9, Y5, Y9
+	VPMADDWD   Y14, Y6, Y6
+	VPMADDWD   Y14, Y7, Y7
+	VPMADDWD   Y14, Y8, Y8
+	VPMADDWD   Y14, Y9, Y9
+	VPADDD     Y6, Y0, Y0
+	VPADDD     Y7, Y1, Y1
+	VPADDD     Y8, Y2, Y2
+	VPADDD     Y9, Y3, Y3
+	ADDQ       $64, DX
+	CMPQ       DX, CX
+	JLT        block
+
+	VPHADDD      Y1, Y0, Y0
+	VPHADDD      Y3, Y2, Y2
+	VPHADDD      Y2, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPADDD       X1, X0, X0
+	VMOVDQU      X0, (DI)
+	VZEROUPPER
 	RET
 
 // func dotPairVNNI(a, b *int8, n int) int32

@@ -13,4 +13,6 @@ func pairBias([]int8) int32 { return 0 }
 
 func dotPair(a, b []int8, _ int32) int32 { return dotPairPlain(a, b) }
 
+func dotPairs(dst []int32, q []int8, rows []*int8, _ int32) { dotPairsPlain(dst, q, rows) }
+
 func fetchRow([]int8) {}

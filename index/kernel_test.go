@@ -101,6 +101,43 @@ func TestDotPair(t *testing.T) {
 	})
 }
 
+// So are those of several rows that lie anywhere.
+func TestDotPairs(t *testing.T) {
+	eachKernel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(13, 13))
+		for _, width := range []int{64, 128, 384, MaxDim} {
+			for n := range linksBase + 1 {
+				if n > 5 && width == MaxDim {
+					break
+				}
+				q := make([]int8, width)
+				for i := range q {
+					q[i] = int8(r.IntN(255) - 127)
+					if n == 3 {
+						q[i] = -127
+					}
+				}
+				rows := make([]*int8, n+2*fourRows)
+				want := make([]int32, n)
+				for i := range n {
+					row := make([]int8, width)
+					for j := range row {
+						row[j] = int8(r.IntN(255) - 127)
+						if n == 3 {
+							row[j] = int8(127 * (i - 1))
+						}
+					}
+					rows[i] = &row[0]
+					want[i] = dotPairPlain(q, row)
+				}
+				got := make([]int32, n)
+				dotPairs(got, q, rows, pairBias(q))
+				require.Equal(t, want, got, "%d rows of width %d, seed 13", n, width)
+			}
+		}
+	})
+}
+
 func BenchmarkKernels(b *testing.B) {
 	best := running
 	defer func() { running = best }()

@@ -150,13 +150,11 @@ func (w *view) scanCodes(s *scratch, keep func(uint32) bool, from int, t *best) 
 	d := coarses.Get().(*coarse)
 	defer coarses.Put(d)
 	d.reset(s, t.k)
-	middle, done := from+(w.n-from)/2, make(chan struct{})
-	go func() {
-		defer close(done)
-		w.coarse(d, middle, w.n, nil)
-	}()
+	middle := from + (w.n-from)/2
+	d.w, d.from, d.to = w, middle, w.n
+	go d.run()
 	w.coarse(c, from, middle, nil)
-	<-done
+	<-d.done
 	floor := max(c.floor(), d.floor()) // k rows of a half that reach it are k rows of the whole
 	w.rescore(c, floor, s, t)
 	w.rescore(d, floor, s, t)

@@ -1,5 +1,7 @@
 package index
 
+import "math"
+
 // walker finds rows near a query by walking a graph. It is the small interface
 // behind which Own and Coder stand; what it finds is checked, scored and ordered
 // by its caller. Safe for concurrent use.
@@ -54,6 +56,9 @@ func (w *view) walked(s *scratch, keep func(uint32) bool, t *best) bool {
 	}
 	found, nodes := 0, 0
 	for _, c := range pool {
+		if len(t.hits) == t.k && s.most(&w.rowStore, c) < t.hits[0].Score {
+			continue
+		}
 		score, in := float32(0), 0
 		for row, ok := c.row, true; ok; row, ok = h.twin(row) {
 			id := w.id(row)
@@ -93,6 +98,19 @@ func (w *view) share(keep func(uint32) bool) float64 {
 		}
 	}
 	return float64(kept) / keepSample
+}
+
+// most is what a row that a walk has found can score at best. With q = s*c + e for
+// the query and for the row, the product of codes leaves out e of the one times the
+// other, and e of the other times s*c of the one. Room and rest are those of exact
+// scans (codes.go).
+func (s *scratch) most(r *rowStore, c cand) float32 {
+	if !r.coded || !r.full {
+		return float32(math.Inf(1))
+	}
+	_, m := r.codes(c.row)
+	const room = 1 + 1e-4
+	return -c.far + (s.mark.off*(1+m.off)+m.off)*room + float32(r.dim+16)/(1<<23)
 }
 
 // calibration is how wide a graph has to be walked to find Recall of the nearest
