@@ -68,9 +68,15 @@ func annFigures(b *strings.Builder, m Measurement) error {
 	if err != nil {
 		return err
 	}
-	b.WriteString("| vectors | number | way | recall@10 | searches a CPU second | build CPU s | bytes a vector |\n|---|---|---|---|---|---|---|\n")
+	b.WriteString("| vectors | number | way | recall@10 | with so many percent deleted | deleted found | searches a CPU second | build CPU s | bytes a vector |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range l {
-		fmt.Fprintf(b, "| %s | %d | %s | %.4f | %.0f | %s | %.0f |\n", r.Kind, r.Vectors, r.Mode, r.Recall, r.QPS, short(r.Build), r.Bytes)
+		var after []string
+		found := 0
+		for _, d := range r.After {
+			after = append(after, fmt.Sprintf("%d: %.4f", d.Percent, d.Recall))
+			found += d.Deleted
+		}
+		fmt.Fprintf(b, "| %s | %d | %s | %.4f | %s | %d | %.0f | %s | %.0f |\n", r.Kind, r.Vectors, r.Mode, r.Recall, strings.Join(after, ", "), found, r.QPS, short(r.Build), r.Bytes)
 	}
 	return nil
 }

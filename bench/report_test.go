@@ -70,7 +70,8 @@ const measured = `[
   {"peer":"alcove","version":"v1","documents":1000,"cpu_seconds_per_document":0.004},
   {"peer":"LightRAG","version":"1.5.7","documents":100,"cpu_seconds_per_document":0.2,"seconds_per_document":0.5,"query_p50_ms":400,"rss_bytes":300000000},
   {"peer":"LightRAG","version":"1.5.7","documents":700,"cut":true,"cpu_seconds_per_document":0.6}]},
-{"workload":"ann","result":[{"kind":"text","vectors":1000,"mode":"own","recall_at_10":0.99,"searches_per_cpu_s":9000}]},
+{"workload":"ann","result":[{"kind":"text","vectors":1000,"mode":"own","recall_at_10":0.99,"searches_per_cpu_s":9000,"build_cpu_s":2,"bytes_per_vector":2200,
+ "after_deletes":[{"percent":10,"recall_at_10":0.991,"deleted_found":0},{"percent":50,"recall_at_10":1,"deleted_found":3}]}]},
 {"workload":"<script>alert(1)</script>","result":{"any":"<b>","n":{"x":1}}}]`
 
 // A report is one well-formed page with a table of each result and its plots, asks
@@ -110,13 +111,14 @@ func TestReport_Page(t *testing.T) {
 func TestFigures(t *testing.T) {
 	ms, err := ReadMeasurements(strings.NewReader(measured))
 	require.NoError(t, err)
-	text, err := Figures(ms[:2])
+	text, err := Figures(ms[:3])
 	require.NoError(t, err)
 	require.Contains(t, text, "| mix | 1000 | 1 | 4.0 | 3.5 | 7.0 | 12 | 250 | 9.5 |\n")
 	require.Contains(t, text, "| LightRAG over alcove | 100 | 100× | 50× | 50× / 0.00× | 3.0× | 0.00× | 0.00× |\n")
 	require.Contains(t, text, "| LightRAG 1.5.7 | 700, still at work |")
 	require.Contains(t, text, "| LightRAG over alcove | 700 | 0.00× | 150× |")
 	require.Equal(t, 2, strings.Count(text, "over alcove"))
+	require.Contains(t, text, "| text | 1000 | own | 0.9900 | 10: 0.9910, 50: 1.0000 | 3 | 9000 | 2.0 | 2200 |\n")
 	_, err = Figures(ms)
 	require.ErrorContains(t, err, `no figures of "<script>`)
 }
