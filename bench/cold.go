@@ -42,6 +42,9 @@ type ColdRow struct {
 	FirstMin  float64     `json:"first_min_ms"`
 	CPU       float64     `json:"first_cpu_ms"` // mean; 0 where it cannot be told
 	SecondP50 float64     `json:"second_p50_ms"`
+	// What its records take in the store, and its snapshot beside them, before compression.
+	Records  int64 `json:"record_bytes"`
+	Snapshot int64 `json:"snapshot_bytes"`
 	// What it takes in memory, counted, by part.
 	Bytes       int64 `json:"bytes"`
 	VectorBytes int64 `json:"vector_bytes"`
@@ -108,6 +111,10 @@ func (o ColdOptions) size(ctx context.Context, n int) (rows []ColdRow, err error
 	if o.Progress != nil {
 		fmt.Fprintf(o.Progress, "%d passages in %.1f s\n", n, time.Since(start).Seconds())
 	}
+	records, err := b.stored(ctx, coldKB) // before anybody has asked: there is no snapshot yet
+	if err != nil {
+		return nil, err
+	}
 	m, err := kb.InMemory(ctx)
 	if err != nil {
 		return nil, err
@@ -122,7 +129,7 @@ func (o ColdOptions) size(ctx context.Context, n int) (rows []ColdRow, err error
 		row := ColdRow{
 			Mode: mode, Chunks: m.Chunks, Entities: m.Entities, Relations: m.Relations, Runs: o.Runs,
 			Bytes: m.Bytes, VectorBytes: m.Vectors, WordBytes: m.Words, GraphBytes: m.Graph, TableBytes: m.Tables,
-			PerVector: float64(m.Vectors) / float64(max(1, m.Chunks)), Least: 5 * m.Dim,
+			Records: records, PerVector: float64(m.Vectors) / float64(max(1, m.Chunks)), Least: 5 * m.Dim,
 		}
 		var open, first, second []float64
 		for i, want := range want {
@@ -139,6 +146,11 @@ func (o ColdOptions) size(ctx context.Context, n int) (rows []ColdRow, err error
 				return nil, err
 			}
 			kb = b.engine.Reader(space)
+			u, err := space.Usage(ctx)
+			if err != nil {
+				return nil, err
+			}
+			row.Snapshot = u.Bytes - records
 			cpu, t := cpuSeconds(os.Getpid()), time.Now()
 			got, err := answered(ctx, kb, question, mode)
 			if err != nil {
@@ -169,6 +181,16 @@ func (o ColdOptions) size(ctx context.Context, n int) (rows []ColdRow, err error
 		rows = append(rows, row)
 	}
 	return rows, nil
+}
+
+// stored is what a knowledge base takes in the store, before compression.
+func (b *base) stored(ctx context.Context, kb string) (int64, error) {
+	space, err := b.store.Enter(ctx, b.admin, b.tenant, kb, tenancy.PermQueryRun)
+	if err != nil {
+		return 0, err
+	}
+	u, err := space.Usage(ctx)
+	return u.Bytes, err
 }
 
 // answered is what retrieval finds for a question, as text that is the same whenever

@@ -66,10 +66,10 @@ exits with 1 when an answer was another one.`,
 					fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%d\t%d\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.1f\n", r.Chunks, r.Entities, r.Relations, r.Mode, r.Runs, r.Wrong,
 						r.OpenP50, r.FirstP50, r.FirstP99, r.FirstMin, r.CPU, r.SecondP50)
 				}
-				fmt.Fprintln(w, "\nchunks\tbytes\ta chunk\tvectors\twords and names\tgraph\ttables\ta vector\tleast")
+				fmt.Fprintln(w, "\nchunks\tbytes\ta chunk\tvectors\twords and names\tgraph\ttables\ta vector\tleast\tstored\tsnapshot")
 				for i, r := range rows {
 					if i == 0 || rows[i-1].Chunks != r.Chunks {
-						fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\t%d\n", r.Chunks, r.Bytes, r.Bytes/int64(max(1, r.Chunks)), r.VectorBytes, r.WordBytes, r.GraphBytes, r.TableBytes, r.PerVector, r.Least)
+						fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\t%d\t%d\t%d\n", r.Chunks, r.Bytes, r.Bytes/int64(max(1, r.Chunks)), r.VectorBytes, r.WordBytes, r.GraphBytes, r.TableBytes, r.PerVector, r.Least, r.Records, r.Snapshot)
 					}
 				}
 			}); err != nil {
