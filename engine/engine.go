@@ -82,15 +82,16 @@ type Options struct {
 // on them in the background, keeps the bases in use in memory and answers
 // questions. Safe for concurrent use.
 type Engine struct {
-	o        Options
-	queue    *queue   // accepted work, see job.go
-	pool     *pool    // open knowledge bases, see pool.go
-	models   places   // for model calls at once
-	gather   gatherer // of embedding calls, see gather.go
-	searches places   // for searches at once
-	parsing  parsing  // files at once of each tenant, see original.go
-	memory   *memory  // of questions, see answercache.go
-	meter    meter    // see meter.go
+	o         Options
+	queue     *queue       // accepted work, see job.go
+	pool      *pool        // open knowledge bases, see pool.go
+	models    places       // for model calls at once
+	gather    gatherer     // of embedding calls, see gather.go
+	searches  places       // for searches at once
+	searching atomic.Int64 // questions, see giveWay
+	parsing   parsing      // files at once of each tenant, see original.go
+	memory    *memory      // of questions, see answercache.go
+	meter     meter        // see meter.go
 
 	extractors map[string]*modelExtractor // of Options.Models.Chatters
 	importing  sync.Map                   // tenancy.SpaceID of imports under way, see portable_import.go

@@ -106,14 +106,34 @@ func (c *cited) addReference(ch foundChunk, wanted *stemSet, withContent bool) {
 
 // jsonLine is one line of context. HTML is not escaped: a model reads it.
 func jsonLine(v any) string {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	l := liners.Get().(*liner)
+	defer func() {
+		if l.b.Cap() <= maxLinerBytes {
+			l.b.Reset()
+			liners.Put(l)
+		}
+	}()
+	if err := l.e.Encode(v); err != nil {
 		return "{}"
 	}
-	return b.String()
+	return l.b.String()
 }
+
+// liner is the memory of lines of context.
+type liner struct {
+	b bytes.Buffer
+	e *json.Encoder
+}
+
+// maxLinerBytes keeps one long line from staying in memory for good.
+const maxLinerBytes = 1 << 20
+
+var liners = sync.Pool{New: func() any {
+	l := new(liner)
+	l.e = json.NewEncoder(&l.b)
+	l.e.SetEscapeHTML(false)
+	return l
+}}
 
 func entityLine(e DataEntity) string {
 	return jsonLine(struct {

@@ -265,13 +265,21 @@ func (v *graphView) byHand(p profile, e *editRecord, properties map[string]any) 
 
 // sourcesOf names chunks and their files, joined by <SEP>.
 func (f *folder) sourcesOf(chunks []uint32) (ids, paths string) {
-	var a, b []string
-	for _, id := range chunks {
+	var (
+		a     [1024]byte
+		b     [maxFoldChunks]string
+		names = a[:0]
+		files = b[:0]
+	)
+	for i, id := range chunks {
 		c := &f.v.chunks[id]
-		a = append(a, chunkID(c.doc.id, c.ord))
-		if !slices.Contains(b, c.doc.filePath) {
-			b = append(b, c.doc.filePath)
+		if i > 0 {
+			names = append(names, fieldSep...)
+		}
+		names = appendChunkID(names, c.doc.id, c.ord)
+		if !slices.Contains(files, c.doc.filePath) {
+			files = append(files, c.doc.filePath)
 		}
 	}
-	return strings.Join(a, fieldSep), strings.Join(b, fieldSep)
+	return string(names), strings.Join(files, fieldSep)
 }

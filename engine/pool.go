@@ -229,6 +229,7 @@ func (p *pool) load(kb *openKB, s *tenancy.Space) {
 	defer p.work.Done()
 	t := time.Now()
 	vectors := p.eng.o.vectorOptions()
+	vectors.Pause = p.eng.giveWay
 	vectors.Made = func() { p.graphMade(kb, s.TenantID(), s.KBID()) }
 	early, second := false, false
 	res, err := loadResident(p.ctx, p.eng, s, vectors, func(r *resident) {

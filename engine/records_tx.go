@@ -27,9 +27,15 @@ const dropInline = 128
 
 // chunkID is a chunk's public id: the document's id and the ordinal.
 func chunkID(docID string, ord uint32) string {
+	var b [128]byte
+	return string(appendChunkID(b[:0], docID, ord))
+}
+
+func appendChunkID(b []byte, docID string, ord uint32) []byte {
 	var digits [10]byte
 	d := strconv.AppendUint(digits[:0], uint64(ord), 10)
-	return docID + "-chunk-" + "000"[min(3, len(d)):] + string(d)
+	b = append(append(b, docID...), "-chunk-"...)
+	return append(append(b, "000"[min(3, len(d)):]...), d...)
 }
 
 // parseChunkID takes a public chunk id apart. ok is false for anything that

@@ -120,6 +120,8 @@ func (r *Reader) retrieve(ctx context.Context, p *plan, kw *Keywords, vec search
 		read = r.readPassages
 	}
 	err = read(ctx, func(res *resident, tx *tenancy.Tx) error {
+		r.eng.searching.Add(1)
+		defer r.eng.searching.Add(-1)
 		t := time.Now()
 		blind, err := r.eng.blind(tx, res, p.embed, vec)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // Sentence is a stretch of a text, Start and End in bytes, End exclusive.
@@ -64,6 +65,8 @@ type scanned struct {
 	words []word
 	parts []part
 	ends  []int // end of each sentence that a mark or a line break closed
+
+	smalls []byte // of keys of words with capitals, one after another
 }
 
 // A line of minWrapped to maxWrapped bytes is taken as wrapped by an editor: the
@@ -87,11 +90,11 @@ func scan(text string) scanned {
 	return s
 }
 
-// forget lets go of the text and keeps the memory for the next.
+// forget lets go of the text and of every key, and keeps the memory for the next.
 func (s *scanned) forget() {
 	clear(s.words)
 	clear(s.parts)
-	s.words, s.parts, s.ends = s.words[:0], s.parts[:0], s.ends[:0]
+	s.words, s.parts, s.ends, s.smalls = s.words[:0], s.parts[:0], s.ends[:0], s.smalls[:0]
 }
 
 // scan is scan into an empty s.
@@ -99,7 +102,6 @@ func (s *scanned) scan(text string) {
 	var (
 		from      = -1    // start of the word being read
 		bytes     uint8   // classes of its bytes
-		low       string  // the text with small letters, "" until a word needs it
 		odd       = false // it holds an apostrophe or hyphen that is not ASCII
 		unspaced  = false // it is of a script without spaces
 		next      = word{opens: true, opensLine: true}
@@ -120,10 +122,7 @@ func (s *scanned) scan(text string) {
 		case bytes == byteSmall:
 			s.parts = append(s.parts, part{key: w.text})
 		case bytes&byteOther == 0:
-			if low == "" {
-				low = smallLetters(text) // once, and not for each word
-			}
-			s.parts = append(s.parts, part{key: low[w.start:end], upper: byteClass[text[w.start]] == byteCapital})
+			s.parts = append(s.parts, part{key: s.small(w.text), upper: byteClass[w.text[0]] == byteCapital})
 		default:
 			s.parts = appendParts(s.parts, w.text)
 		}
@@ -263,15 +262,19 @@ var byteClass = func() (t [256]uint8) {
 	return t
 }()
 
-// smallLetters is a text with the capitals of ASCII made small.
-func smallLetters(s string) string {
-	b := []byte(s)
-	for i, c := range b {
+// small is a word of ASCII letters and digits in small letters, in memory of the
+// scanned that many words share: the string is good until forget.
+func (s *scanned) small(word string) string {
+	at := len(s.smalls)
+	for i := range len(word) {
+		c := word[i]
 		if c >= 'A' && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
+			c += 'a' - 'A'
 		}
+		s.smalls = append(s.smalls, c)
 	}
-	return string(b)
+	// Nothing writes there again: what is appended lies behind, or elsewhere.
+	return unsafe.String(&s.smalls[at], len(word))
 }
 
 // isWordRune: letters, digits and combining marks make words.

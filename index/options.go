@@ -52,6 +52,10 @@ type Options struct {
 	// Workers insert into one graph at a time: 1. With more of them the graph is not
 	// a function of the order of changes any longer.
 	Workers int
+	// Pause is called before each vector that is linked, by who links, and may hold it
+	// up for a while: a graph is made behind the searches and must not take the
+	// processors from them. Nil for no pause.
+	Pause func()
 	// Made is called, by a goroutine of the space's own, when there is a new graph, or one
 	// that has grown by a quarter: when Snapshot is worth while. It must not wait for
 	// the space. Nil for nobody.

@@ -2,6 +2,7 @@ package index
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,5 +55,36 @@ func TestTend_Rests(t *testing.T) {
 
 		set(1000, restlessTimes*100+batchRows)
 		require.Less(t, settled().Tail, restlessTimes*100+batchRows)
+	})
+}
+
+// Whoever links gives way before each vector, and is done when nobody holds it up.
+func TestTend_Pauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 2))
+		var held atomic.Bool
+		var paused atomic.Int64
+		v := NewVectors(16, Options{From: 100, Pause: func() {
+			paused.Add(1)
+			for held.Load() {
+				time.Sleep(time.Millisecond)
+			}
+		}})
+		defer v.Close()
+		held.Store(true)
+		v.Tend()
+		for i := range uint32(400) {
+			require.NoError(t, v.Set(i, randomVector(r, 16)))
+		}
+		time.Sleep(time.Minute)
+		require.False(t, v.Stats().Graph)
+		hits, err := v.Search(randomVector(r, 16), 5, nil, nil)
+		require.NoError(t, err)
+		require.Len(t, hits, 5, "searches do not wait for it")
+
+		held.Store(false)
+		v.Settle()
+		require.True(t, v.Stats().Graph)
+		require.GreaterOrEqual(t, paused.Load(), int64(99), "a graph is made of a hundred at the least")
 	})
 }

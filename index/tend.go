@@ -265,6 +265,9 @@ func (v *Vectors) fill(o *own, r *rowStore, n int) bool {
 			s := scratches.Get().(*scratch)
 			defer scratches.Put(s)
 			for !v.closed() {
+				if v.o.Pause != nil {
+					v.o.Pause()
+				}
 				i := next.Add(1) - 1
 				switch {
 				case i < 0:
