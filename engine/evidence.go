@@ -106,17 +106,23 @@ func (c *cited) addReference(ch foundChunk, wanted *stemSet, withContent bool) {
 
 // jsonLine is one line of context. HTML is not escaped: a model reads it.
 func jsonLine(v any) string {
+	var b strings.Builder
+	writeLine(&b, v)
+	return b.String()
+}
+
+// writeLine is jsonLine behind what b holds.
+func writeLine(b *strings.Builder, v any) {
 	l := liners.Get().(*liner)
-	defer func() {
-		if l.b.Cap() <= maxLinerBytes {
-			l.b.Reset()
-			liners.Put(l)
-		}
-	}()
-	if err := l.e.Encode(v); err != nil {
-		return "{}"
+	if err := l.e.Encode(v); err != nil { // unreachable: lines are plain structs of ours
+		l.b.Reset()
+		l.b.WriteString("{}")
 	}
-	return l.b.String()
+	b.Write(l.b.Bytes())
+	if l.b.Cap() <= maxLinerBytes {
+		l.b.Reset()
+		liners.Put(l)
+	}
 }
 
 // liner is the memory of lines of context.
@@ -155,21 +161,31 @@ func relationLine(r DataRelation) string {
 // then the list of references.
 func (c *cited) context() string {
 	var b strings.Builder
-	section := func(title string, n int, line func(int) string) {
+	size := 0 // about: grown to it once, a long text is not copied again and again
+	for _, l := range [][]string{c.entityLines.text, c.relationLines.text} {
+		for _, line := range l {
+			size += len(line)
+		}
+	}
+	for i := range c.chunks {
+		size += len(c.chunks[i].Text) + len(c.chunks[i].Text)/16 + 128
+	}
+	b.Grow(size + 1024)
+	section := func(title string, n int, line func(int)) {
 		if n == 0 {
 			return
 		}
 		b.WriteString(title + ":\n\n```json\n")
 		for i := range n {
-			b.WriteString(line(i))
+			line(i)
 		}
 		b.WriteString("```\n\n")
 	}
-	section("Knowledge Graph Data (Entity)", len(c.entityLines.text), func(i int) string { return c.entityLines.text[i] })
-	section("Knowledge Graph Data (Relationship)", len(c.relationLines.text), func(i int) string { return c.relationLines.text[i] })
-	section("Document Chunks", len(c.chunks), func(i int) string {
-		ch := c.chunks[i]
-		return jsonLine(struct {
+	section("Knowledge Graph Data (Entity)", len(c.entityLines.text), func(i int) { b.WriteString(c.entityLines.text[i]) })
+	section("Knowledge Graph Data (Relationship)", len(c.relationLines.text), func(i int) { b.WriteString(c.relationLines.text[i]) })
+	section("Document Chunks", len(c.chunks), func(i int) {
+		ch := &c.chunks[i]
+		writeLine(&b, struct {
 			ReferenceID string   `json:"reference_id"`
 			Headings    []string `json:"content_headings,omitempty"`
 			Content     string   `json:"content"`
