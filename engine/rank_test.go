@@ -130,10 +130,13 @@ func TestFolder_Picks(t *testing.T) {
 			d := &residentDoc{}
 			d.doc = docKey{byte(r.IntN(3)), 8: byte(i)} // many begin alike
 			for ord := range uint32(1 + r.IntN(3)) {
-				c.chunks = append(c.chunks, residentChunk{doc: d, order: d.doc.order(), ord: ord})
+				c.chunks, c.orders = append(c.chunks, residentChunk{doc: d, ord: ord}), append(c.orders, d.doc.order())
 			}
 		}
-		r.Shuffle(len(c.chunks), func(i, j int) { c.chunks[i], c.chunks[j] = c.chunks[j], c.chunks[i] })
+		r.Shuffle(len(c.chunks), func(i, j int) {
+			c.chunks[i], c.chunks[j] = c.chunks[j], c.chunks[i]
+			c.orders[i], c.orders[j] = c.orders[j], c.orders[i]
+		})
 		var chunks, cited []uint32
 		for id := range uint32(len(c.chunks)) {
 			if r.IntN(3) > 0 {

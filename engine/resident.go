@@ -33,6 +33,7 @@ type resident struct {
 
 	docs   map[docKey]*residentDoc
 	chunks []residentChunk // by dense id
+	orders []uint64        // by dense id, the beginning of the document's key: what lists are ordered by, in one place
 	free   []uint32        // dense ids of chunks that are gone
 
 	index   *index.Index
@@ -77,7 +78,6 @@ func (d *residentDoc) bytes() int64 { return 256 + int64(len(d.id)+len(d.filePat
 // residentChunk is one visible chunk; doc is nil for a free slot.
 type residentChunk struct {
 	doc        *residentDoc
-	order      uint64 // the beginning of the document's key: lists are ordered by it without a look at the document
 	ord        uint32
 	start, end int32
 	tokens     int32
@@ -114,7 +114,7 @@ const (
 	relationBytes = 32 + 4
 	surfaceBytes  = 64
 	keyBytes      = 64
-	chunkBytes    = 96
+	chunkBytes    = 96 + 8
 	// Entries of the tables of entities and relations.
 	entityEntryBytes   = 64
 	relationEntryBytes = 80
@@ -220,10 +220,10 @@ type preparedDoc struct {
 
 // less orders chunks by document and ordinal, whatever their dense ids are.
 func (r *resident) less(a, b uint32) bool {
-	x, y := &r.chunks[a], &r.chunks[b]
-	if x.order != y.order {
-		return x.order < y.order
+	if x, y := r.orders[a], r.orders[b]; x != y {
+		return x < y
 	}
+	x, y := &r.chunks[a], &r.chunks[b]
 	if x.doc != y.doc {
 		return bytes.Compare(x.doc.doc[:], y.doc.doc[:]) < 0
 	}
@@ -256,7 +256,8 @@ func (r *resident) place(p preparedDoc) error {
 	for _, c := range p.chunks {
 		id := r.newChunk()
 		p.doc.chunks = append(p.doc.chunks, id)
-		r.chunks[id] = residentChunk{doc: p.doc, order: p.doc.doc.order(), ord: c.ord, start: int32(c.start), end: int32(c.end), tokens: int32(c.tokens)}
+		r.chunks[id] = residentChunk{doc: p.doc, ord: c.ord, start: int32(c.start), end: int32(c.end), tokens: int32(c.tokens)}
+		r.orders[id] = p.doc.doc.order()
 		if r.index.Chunks == nil {
 			r.index.Chunks = r.newSpace(len(c.vector))
 		}
@@ -271,7 +272,7 @@ func (r *resident) place(p preparedDoc) error {
 // expect makes room for so many documents and chunks of an empty copy.
 func (r *resident) expect(docs, chunks int) {
 	r.docs = make(map[docKey]*residentDoc, docs)
-	r.chunks = make([]residentChunk, 0, chunks)
+	r.chunks, r.orders = make([]residentChunk, 0, chunks), make([]uint64, 0, chunks)
 }
 
 // contributeAll adds what some chunks that are placed say. It takes the lock.
@@ -343,7 +344,7 @@ func (r *resident) newChunk() uint32 {
 		r.free = r.free[:n-1]
 		return id
 	}
-	r.chunks = append(r.chunks, residentChunk{})
+	r.chunks, r.orders = append(r.chunks, residentChunk{}), append(r.orders, 0)
 	r.cost += chunkBytes
 	return uint32(len(r.chunks) - 1)
 }

@@ -92,7 +92,7 @@ func (r *resident) readDocuments(in *flat.Reader) ([]*residentDoc, error) {
 		return nil, in.Err()
 	}
 	r.docs = make(map[docKey]*residentDoc, docs)
-	r.chunks = make([]residentChunk, n)
+	r.chunks, r.orders = make([]residentChunk, n), make([]uint64, n)
 	r.recall.chunks = make([][]uint32, n)
 	r.recall.windows = make([]windowPlace, windows)
 	r.cost += int64(n) * chunkBytes
@@ -137,7 +137,8 @@ func (r *resident) readDocuments(in *flat.Reader) ([]*residentDoc, error) {
 				return nil, in.Err()
 			}
 			d.chunks[ord] = id
-			*c = residentChunk{doc: d, order: d.doc.order(), ord: uint32(ord), start: int32(in.Below(math.MaxInt32)), end: int32(in.Below(math.MaxInt32)), tokens: int32(in.Below(math.MaxInt32))}
+			*c = residentChunk{doc: d, ord: uint32(ord), start: int32(in.Below(math.MaxInt32)), end: int32(in.Below(math.MaxInt32)), tokens: int32(in.Below(math.MaxInt32))}
+			r.orders[id] = d.doc.order()
 			own := ids.Take(in.Count(1))
 			for j := range own {
 				w := in.Below(windows)

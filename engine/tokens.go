@@ -44,7 +44,7 @@ func CountTokens(s string) int { return countTokens(s) }
 func countTokens(s string) int {
 	n := 0
 	for len(s) > 0 {
-		e := pieceEnd(s)
+		e := nextPiece(s)
 		n += pieceTokens(s[:e])
 		s = s[e:]
 	}
@@ -58,7 +58,7 @@ func withinTokens(s string, n int) bool {
 		if n < 0 {
 			return false
 		}
-		e := pieceEnd(s)
+		e := nextPiece(s)
 		n -= pieceTokens(s[:e])
 		s = s[e:]
 	}
@@ -73,7 +73,7 @@ func cutTokens(s string, n int) string {
 	}
 	at, left := 0, n
 	for at < len(s) {
-		e := pieceEnd(s[at:])
+		e := nextPiece(s[at:])
 		k := pieceTokens(s[at : at+e])
 		if k > left {
 			return s[:at+pieceCut(s[at:at+e], left)]
@@ -213,6 +213,23 @@ func classOf(t *[1 << 16]uint8, r rune) uint8 {
 		return classNumber | classWord
 	}
 	return 0
+}
+
+// nextPiece is pieceEnd, which is not asked about what most of a text is: a word in
+// small letters of ASCII, with or without a space before it.
+func nextPiece(s string) int {
+	i := 0
+	if s[0] == ' ' {
+		i = 1
+	}
+	from := i
+	for i < len(s) && i <= maxCachedPiece && s[i] >= 'a' && s[i] <= 'z' {
+		i++
+	}
+	if i > from && i < len(s) && i <= maxCachedPiece && s[i] < utf8.RuneSelf && s[i] != '\'' {
+		return i
+	}
+	return pieceEnd(s)
 }
 
 // pieceEnd returns the length of the first piece of s, which is not empty. The

@@ -27,6 +27,9 @@ func FuzzCountTokens(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, want, countTokens(s), "%q", s)
 		require.LessOrEqual(t, want, len(s))
+		for rest := s; rest != ""; rest = rest[nextPiece(rest):] {
+			require.Equal(t, pieceEnd(rest), nextPiece(rest), "%q", rest)
+		}
 		for _, n := range []int{0, 1, want / 2, want - 1, want, want + 1} {
 			require.Equal(t, want <= n, withinTokens(s, n))
 			cut := cutTokens(s, n)
