@@ -165,8 +165,12 @@ func (s *sight) score(q question) (w *walker, done func()) {
 	w = s.walker()
 	s.part.Score(&w.all, q.terms, nil)
 	w.chunks.reset(len(s.chunks))
-	for _, d := range w.all.Matched() {
-		w.chunks.offer(s.windows[d], d, w.all.Of(d))
+	if matched := w.all.Matched(); len(matched) < len(s.windows)/2 {
+		for _, d := range matched {
+			w.chunks.offer(s.windows[d], d, w.all.Of(d))
+		}
+	} else {
+		w.chunks.offerAll(s.chunks, &w.all)
 	}
 	if s.scored != nil {
 		return w, func() { s.release(w) }
@@ -269,6 +273,18 @@ func (c *chunkScores) offer(p windowPlace, window uint32, score float64) {
 	}
 	if score > old || score == old && p.ord < c.ord[p.chunk] {
 		c.score[p.chunk], c.window[p.chunk], c.ord[p.chunk] = score, window, p.ord
+	}
+}
+
+// offerAll offers the windows of every chunk, chunk by chunk: of many that have a score
+// this takes less than looking up the chunk of each.
+func (c *chunkScores) offerAll(chunks [][]uint32, scores *index.Scores) {
+	for id, own := range chunks {
+		for ord, window := range own {
+			if v := scores.Of(window); v > 0 {
+				c.offer(windowPlace{uint32(id), uint32(ord)}, window, v)
+			}
+		}
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"alcove/index"
 )
 
 // bridge is the recipe in small: the answer's passage shares no word with the
@@ -284,4 +286,37 @@ func FuzzQuestion(f *testing.F) {
 		}
 		require.LessOrEqual(t, mass, 1.0)
 	})
+}
+
+// What is offered chunk by chunk is what is offered window by window, in whatever order.
+func TestChunkScores_OfferAll(t *testing.T) {
+	r := rand.New(rand.NewPCG(15, 16))
+	rec := newRecall()
+	for i, c := range randomCorpus(r, 60) {
+		rec.add(uint32(i), c)
+	}
+	for i := range uint32(20) {
+		rec.remove(i * 3)
+	}
+	q := parseQuestion(rec, "letter number old river school city", true)
+	var scores index.Scores
+	rec.lex.Score(&scores, q.terms, nil)
+	require.NotEmpty(t, scores.Matched())
+	var one, all chunkScores
+	for range 3 { // the memory is used again
+		one.reset(len(rec.chunks))
+		all.reset(len(rec.chunks))
+		matched := slices.Clone(scores.Matched())
+		r.Shuffle(len(matched), func(i, j int) { matched[i], matched[j] = matched[j], matched[i] })
+		for _, w := range matched {
+			one.offer(rec.windows[w], w, scores.Of(w))
+		}
+		all.offerAll(rec.chunks, &scores)
+		require.ElementsMatch(t, one.set, all.set)
+		for _, id := range one.set {
+			require.Equal(t, one.score[id], all.score[id])
+			require.Equal(t, one.window[id], all.window[id])
+			require.Equal(t, one.ord[id], all.ord[id])
+		}
+	}
 }

@@ -26,8 +26,12 @@ const (
 )
 
 func (s *Scores) reset(bound int) {
-	for _, id := range s.touched {
-		s.of[id] = 0
+	if len(s.touched) > len(s.of)/8 {
+		clear(s.of)
+	} else {
+		for _, id := range s.touched {
+			s.of[id] = 0
+		}
 	}
 	s.touched = s.touched[:0]
 	s.top = 0
