@@ -29,7 +29,7 @@ func ResidentBytes(e *Engine, s *tenancy.Space) (n int64, err error) {
 // ResidentCost is what the tables of a base itself count for.
 func ResidentCost(e *Engine, s *tenancy.Space) (n int64, err error) {
 	err = e.Reader(s).read(context.Background(), func(r *resident, _ *tenancy.Tx) error {
-		n = r.cost - 96*int64(len(r.chunks)) - 64*int64(len(r.entities)) - 80*int64(len(r.relations))
+		n = r.cost - chunkBytes*int64(len(r.chunks)) - entityEntryBytes*int64(len(r.entities)) - relationEntryBytes*int64(len(r.relations))
 		return nil
 	})
 	return n, err

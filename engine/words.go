@@ -90,11 +90,19 @@ func scan(text string) scanned {
 	return s
 }
 
-// forget lets go of the text and of every key, and keeps the memory for the next.
+// forget lets go of the text and keeps the memory for the next, but for that of keys,
+// which others may hold.
 func (s *scanned) forget() {
 	clear(s.words)
 	clear(s.parts)
-	s.words, s.parts, s.ends, s.smalls = s.words[:0], s.parts[:0], s.ends[:0], s.smalls[:0]
+	s.words, s.parts, s.ends, s.smalls = s.words[:0], s.parts[:0], s.ends[:0], nil
+}
+
+// forgetKeys is forget for who holds no key: their memory is used again, too.
+func (s *scanned) forgetKeys() {
+	smalls := s.smalls[:0]
+	s.forget()
+	s.smalls = smalls
 }
 
 // scan is scan into an empty s.
@@ -263,7 +271,7 @@ var byteClass = func() (t [256]uint8) {
 }()
 
 // small is a word of ASCII letters and digits in small letters, in memory of the
-// scanned that many words share: the string is good until forget.
+// scanned that many words share: the string is good until forgetKeys.
 func (s *scanned) small(word string) string {
 	at := len(s.smalls)
 	for i := range len(word) {
