@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 
 	"alcove/tenancy"
 )
@@ -48,12 +49,12 @@ func DropContribution(s *tenancy.Space) error {
 // one, and all by all.
 func HoldSearches(e *Engine) (one, all func()) {
 	held := e.searches.free
-	for range held {
-		if err := e.searches.take(context.Background(), "", forQuery); err != nil {
+	for i := range held { // each by another: one tenant may be refused the last place
+		if err := e.searches.take(context.Background(), fmt.Sprint("holder ", i), forQuery); err != nil {
 			panic(err)
 		}
 	}
-	one = func() { held--; e.searches.leave("", 0) }
+	one = func() { held--; e.searches.leave(fmt.Sprint("holder ", held), 0) }
 	return one, func() {
 		for held > 0 {
 			one()

@@ -35,16 +35,25 @@ const (
 // so that long calls count as much more as they take and a thousand waiting calls no
 // more than one. Within a tenant first come is first served. A tenant that comes
 // anew stands where the one that was served last stands: it is not owed for the time
-// in which it wanted nothing. Safe for concurrent use; free is set once.
+// in which it wanted nothing. Safe for concurrent use; free and spare are set once.
+//
+// With spare, a tenant that holds a place does not take the last one while another has
+// asked within that time: who comes with one call then finds a place free instead of
+// waiting for one (leaving it idle for who is likely to come is Iyer and Druschel's
+// anticipatory scheduling, SOSP 2001).
 type places struct {
 	mu       sync.Mutex
-	free     int // above 0 only while nobody waits
+	spare    time.Duration
+	free     int // above 0 only while nobody waits who may have one
 	accounts map[string]*account
 	waiting  [urgencies]int
 	inARow   int           // places given to questions while work waited
 	floor    time.Duration // what the one served last had used
 	typical  time.Duration // a moving mean of how long a call holds its place
 	served   uint64
+	// Who asked last and when, and when anybody else last did: kept with spare alone.
+	asker            string
+	asked, elseAsked time.Time
 }
 
 // account is a tenant that waits, runs, or has had more than its share of late.
@@ -81,7 +90,13 @@ func (p *places) take(ctx context.Context, tenant string, u urgency) error {
 	}
 	p.mu.Lock()
 	a := p.of(tenant)
-	if p.free > 0 {
+	if p.spare > 0 {
+		if tenant != p.asker {
+			p.asker, p.elseAsked = tenant, p.asked
+		}
+		p.asked = time.Now()
+	}
+	if p.free > 0 && p.may(tenant, a) {
 		p.free--
 		p.serve(a)
 		p.mu.Unlock()
@@ -110,6 +125,19 @@ func (p *places) take(ctx context.Context, tenant string, u urgency) error {
 	return ctx.Err()
 }
 
+// may reports whether a tenant may have one of the free places now. One that may not
+// holds another: when it gives that back, it is looked at again. p.mu is held.
+func (p *places) may(tenant string, a *account) bool {
+	if p.spare == 0 || p.free > 1 || a.running == 0 {
+		return true
+	}
+	other := p.asked
+	if tenant == p.asker {
+		other = p.elseAsked
+	}
+	return time.Since(other) > p.spare
+}
+
 // serve notes that a tenant gets a place. p.mu is held.
 func (p *places) serve(a *account) {
 	p.served++
@@ -127,14 +155,16 @@ func (p *places) leave(tenant string, held time.Duration) {
 	a.running--
 	a.used += held
 	p.typical += (held - p.typical) / 8
-	if !p.next() {
-		p.free++
+	p.free++
+	for p.free > 0 && p.next() {
+		p.free--
 	}
 	p.tidy()
 }
 
-// next gives a place to who is next in turn, and reports whether anybody was waiting.
-// It looks at every tenant that waits: no more than there are requests and workers.
+// next gives a free place to who is next in turn, and reports whether anybody was
+// waiting who may have it. It looks at every tenant that waits: no more than there are
+// requests and workers.
 func (p *places) next() bool {
 	u := forQuery
 	switch queries, work := p.waiting[forQuery] > 0, p.waiting[forWork] > 0; {
@@ -147,8 +177,8 @@ func (p *places) next() bool {
 	}
 	var best *account
 	var least time.Duration
-	for _, a := range p.accounts {
-		if len(a.waiting[u]) == 0 {
+	for tenant, a := range p.accounts {
+		if len(a.waiting[u]) == 0 || !p.may(tenant, a) {
 			continue
 		}
 		// What runs is charged in advance, or the first to come would take all places.
@@ -156,6 +186,9 @@ func (p *places) next() bool {
 		if best == nil || has < least || has == least && a.last < best.last {
 			best, least = a, has
 		}
+	}
+	if best == nil {
+		return false
 	}
 	turn := best.waiting[u][0]
 	best.waiting[u] = best.waiting[u][1:]
@@ -226,10 +259,13 @@ func (e *Engine) model(ctx context.Context, u urgency, f func() error) error {
 	return err
 }
 
+// searchSpare is for how long after a tenant's question another's leave it a processor.
+const searchSpare = time.Second
+
 // search runs f, a look into a loaded knowledge base, in one of the places for
 // searches: there is one for each processor, for more at once only stand in each
-// other's way. A tenant that asks a hundred questions at once so delays another's by
-// the search in hand and not by a hundred.
+// other's way. A tenant that asks a hundred questions at once delays another's by the
+// search in hand at most, and where both have asked of late by none.
 func (e *Engine) search(ctx context.Context, s *tenancy.Space, f func() error) error {
 	if err := e.searches.take(ctx, s.TenantID(), forQuery); err != nil {
 		return err

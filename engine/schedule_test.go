@@ -245,3 +245,51 @@ func TestPlaces_Newcomer(t *testing.T) {
 		require.Empty(t, p.accounts, "nobody is remembered who wants nothing")
 	})
 }
+
+// With a spare place a tenant that asks steadily waits for nothing beside a crowd, which
+// has all places again when the other has been silent for long enough.
+func TestPlaces_Spare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const spare, call = time.Second, 10 * time.Millisecond
+		p := &places{free: 2, spare: spare}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		var all sync.WaitGroup
+		var served atomic.Int64
+		for range 100 {
+			all.Go(func() {
+				for p.take(ctx, "crowd", forQuery) == nil {
+					time.Sleep(call)
+					served.Add(1)
+					p.leave("crowd", call)
+				}
+			})
+		}
+		ask := func() (waited time.Duration) {
+			start := time.Now()
+			require.NoError(t, p.take(ctx, "steady", forQuery))
+			waited = time.Since(start)
+			time.Sleep(call / 2)
+			p.leave("steady", call/2)
+			return waited
+		}
+		rate := func(d time.Duration) float64 { // of the crowd, in calls that a place could have served
+			before := served.Load()
+			time.Sleep(d)
+			return float64(served.Load()-before) / (d.Seconds() / call.Seconds())
+		}
+		require.InDelta(t, 2, rate(10*time.Second), 0.1)
+		require.LessOrEqual(t, ask(), call, "the first question waits for one call at most")
+		for range 20 {
+			time.Sleep(spare / 2)
+			require.Zero(t, ask())
+		}
+		require.InDelta(t, 1, rate(spare-call), 0.1)
+		time.Sleep(2 * call)
+		require.InDelta(t, 2, rate(10*time.Second), 0.1)
+		cancel()
+		all.Wait()
+		require.Empty(t, p.accounts)
+		require.Equal(t, 2, p.free)
+	})
+}
