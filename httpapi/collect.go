@@ -47,6 +47,8 @@ func (c *rooms) Collect(ch chan<- prometheus.Metric) {
 	count("rag_instance_evictions_total", "Knowledge bases put out of memory to make room.", float64(pool.Evictions))
 	count("rag_instance_idle_total", "Knowledge bases put out of memory because nobody asked for them.", float64(pool.Idle))
 	count("rag_instance_trims_total", "Times a knowledge base gave up what it can make again for little, and stayed.", float64(pool.Trims))
+	count("rag_instance_snapshots_total", "Snapshots of a knowledge base written for later loads.", float64(pool.Snapshots))
+	count("rag_instance_restored_total", "Loads that read a snapshot instead of all records.", float64(pool.Restored))
 	count("rag_instance_refused_total", "Uses refused because all that is in memory is in use or pinned.", float64(pool.Refused))
 	count("rag_instance_load_failures_total", "Loads of knowledge bases that failed.", float64(pool.FailedLoads))
 	gauge("rag_instance_cache_size", "Knowledge bases in memory.", float64(pool.Open))
