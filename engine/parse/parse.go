@@ -122,6 +122,9 @@ func plain(ctx context.Context, k found, data []byte) (*engine.Parsed, error) {
 	offset := len(data) - len(src)
 	if converted {
 		src, offset = []byte(cleaned(string(src))), 0
+		if !hasText(src) { // nothing but control characters
+			return nil, engine.ErrEmptyDocument
+		}
 	}
 	var p *engine.Parsed
 	switch k.format {
