@@ -100,9 +100,13 @@ func (k *KB) Unmerge(ctx context.Context, q UnmergeRequest) (*Unmerged, error) {
 		}
 	}
 	out := &Unmerged{}
-	err := k.eng.change(ctx, k.space, func(c *change) error {
+	seen, err := k.look(ctx, func(*resident) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	err = k.eng.change(ctx, k.space, func(c *change) error {
 		out.Entities = []string{}
-		h, err := readHand(c.tx)
+		h, err := c.byHand(seen)
 		if err != nil {
 			return err
 		}

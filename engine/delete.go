@@ -18,6 +18,16 @@ const deleteGroup = 32
 // it is the only one. A large call goes in groups, each whole. With dryRun
 // nothing changes and the answer says what would have gone.
 func (k *KB) Delete(ctx context.Context, ids []string, dryRun bool) (*Deleted, error) {
+	return k.delete(ctx, ids, nil, dryRun)
+}
+
+// DeleteIf is Delete of one document that is what somebody has looked at: ErrChanged
+// unless ifTag is empty or has its Document.Tag.
+func (k *KB) DeleteIf(ctx context.Context, id string, ifTag []string, dryRun bool) (*Deleted, error) {
+	return k.delete(ctx, []string{id}, ifTag, dryRun)
+}
+
+func (k *KB) delete(ctx context.Context, ids, ifTag []string, dryRun bool) (*Deleted, error) {
 	if len(ids) == 0 || len(ids) > k.eng.o.MaxTexts {
 		return nil, badField("doc_ids", fmt.Sprintf("has %d ids; 1 to %d are allowed", len(ids), k.eng.o.MaxTexts))
 	}
@@ -37,12 +47,12 @@ func (k *KB) Delete(ctx context.Context, ids []string, dryRun bool) (*Deleted, e
 		var err error
 		if dryRun {
 			err = k.space.View(ctx, func(tx *tenancy.Tx) (err error) {
-				done, err = previewDelete(tx, group, seen)
+				done, err = previewDelete(tx, group, ifTag, seen)
 				return err
 			})
 		} else {
 			err = k.eng.change(ctx, k.space, func(c *change) (err error) {
-				done, stop, err = c.deleteGroup(group)
+				done, stop, err = c.deleteGroup(group, ifTag)
 				return err
 			})
 		}
@@ -73,7 +83,7 @@ func (k *KB) Delete(ctx context.Context, ids []string, dryRun bool) (*Deleted, e
 
 // deleteGroup deletes what it knows of ids and returns the unfinished versions
 // whose work is to be interrupted.
-func (c *change) deleteGroup(ids []string) (done []DeletedDocument, stop []version, err error) {
+func (c *change) deleteGroup(ids, ifTag []string) (done []DeletedDocument, stop []version, err error) {
 	gone, only := 0, ""
 	for _, id := range ids {
 		key := keyOf(id)
@@ -81,6 +91,9 @@ func (c *change) deleteGroup(ids []string) (done []DeletedDocument, stop []versi
 		if errors.Is(err, ErrNotFound) {
 			done = append(done, DeletedDocument{DocID: id, Result: "not_found"})
 			continue
+		}
+		if err == nil {
+			err = unchanged(d.tag(), ifTag)
 		}
 		if err != nil {
 			return nil, nil, err
@@ -109,9 +122,12 @@ func (c *change) deleteGroup(ids []string) (done []DeletedDocument, stop []versi
 	return done, stop, c.tx.Audit("document.delete", "document", only, map[string]string{"documents": strconv.Itoa(gone)})
 }
 
-func previewDelete(tx *tenancy.Tx, ids []string, seen map[string]bool) (done []DeletedDocument, err error) {
+func previewDelete(tx *tenancy.Tx, ids, ifTag []string, seen map[string]bool) (done []DeletedDocument, err error) {
 	for _, id := range ids {
 		d, err := readDocument(tx, keyOf(id))
+		if err == nil {
+			err = unchanged(d.tag(), ifTag)
+		}
 		switch {
 		case errors.Is(err, ErrNotFound), err == nil && seen[id]:
 			done = append(done, DeletedDocument{DocID: id, Result: "not_found"})

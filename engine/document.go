@@ -33,6 +33,9 @@ type DocumentInput struct {
 	KeepOriginal *bool
 	// MainText asks for the main text of a web page alone.
 	MainText bool
+	// IfTag, unless empty, is what Document.Tag may be by now, else Update is ErrChanged:
+	// two who update one document do not undo each other unseen.
+	IfTag []string
 
 	kind string // kindCustomKG, kindAdopted, or "" for a text
 }
@@ -87,6 +90,9 @@ type Document struct {
 	ErrorMsg       string         `json:"error_msg,omitempty"`
 	CreatedAt      time.Time      `json:"created_at"`
 	UpdatedAt      time.Time      `json:"updated_at"`
+	// Tag stands for what was sent of the document last, whether or not readers see it
+	// yet: another content, source or metadata, another tag.
+	Tag string `json:"tag"`
 
 	// How well a model read what readers see: FailedCount chunks not at all, of
 	// which FailedChunks has the first 50; so many records of its replies could

@@ -26,7 +26,7 @@ func (d *documentRecord) show() *Document {
 		DocID: d.ID, FilePath: d.FilePath, Status: d.Status, ContentSummary: d.Summary, ContentLength: d.Length,
 		ContentType: d.Media, TextLength: d.TextLength, Original: d.made() && d.Keep, Warnings: d.Warnings,
 		ContentHash: d.Hash, ChunksCount: d.Chunks, ChunksDone: d.Chunks, Entities: d.Entities, Relations: d.Relations,
-		Metadata: d.Metadata, TrackID: d.TrackID, ErrorMsg: d.Error, CreatedAt: d.Created, UpdatedAt: d.Updated,
+		Metadata: d.Metadata, TrackID: d.TrackID, ErrorMsg: d.Error, CreatedAt: d.Created, UpdatedAt: d.Updated, Tag: d.tag(),
 	}
 	out.FailedCount, out.Dropped, out.Truncated = d.FailedChunks, d.Dropped, d.Truncated
 	for _, f := range d.Failed {
@@ -43,6 +43,22 @@ func (d *documentRecord) show() *Document {
 		out.Metadata = map[string]any{}
 	}
 	return out
+}
+
+// tag is Document.Tag.
+func (d *documentRecord) tag() string {
+	f := d.next()
+	return strconv.FormatUint(print(f.Kind, f.Hash, f.FilePath, f.Name, string(metadataBytes(f.Metadata)),
+		strconv.FormatBool(f.Keep), strconv.FormatBool(f.MainText)), 16)
+}
+
+// unchanged is ErrChanged unless a tag is one of those that it may be; of none it may
+// be any.
+func unchanged(now string, may []string) error {
+	if len(may) == 0 || slices.Contains(may, now) {
+		return nil
+	}
+	return fmt.Errorf("%w: the tag is %q now", ErrChanged, now)
 }
 
 // Document returns one document, ErrNotFound when there is none.

@@ -49,20 +49,45 @@ const (
 
 func handTag(e *editRecord) string { return strconv.FormatUint(handPrint(e), 16) }
 
+// looked is what people had said when an act looked at the copy in memory, and the
+// generation of that.
+type looked struct {
+	hand *byHand
+	gen  uint64
+}
+
+// look calls f with the copy in memory, before the commit of an act.
+func (k *KB) look(ctx context.Context, f func(*resident) error) (seen looked, err error) {
+	err = k.read(ctx, func(r *resident, _ *tenancy.Tx) error {
+		seen = looked{r.hand, r.gen}
+		return f(r)
+	})
+	return seen, err
+}
+
+// byHand is what people have said by now: what was seen, unless they have said more
+// since, and then all of it is read.
+func (c *change) byHand(seen looked) (*byHand, error) {
+	since, _, ok, err := touchedSince(c.tx, seen.gen)
+	if err != nil {
+		return nil, err
+	}
+	if ok && !slices.Contains(since, handMark) {
+		return seen.hand, nil
+	}
+	return readHand(c.tx)
+}
+
 // unchanged is ErrChanged unless what people wrote of a thing has one of some tags.
-// It reads all that they wrote of any, which is bounded.
-func (c *change) unchanged(tags []string, of func(*byHand) *editRecord) error {
+func (c *change) unchanged(seen looked, tags []string, of func(*byHand) *editRecord) error {
 	if len(tags) == 0 {
 		return nil
 	}
-	h, err := readHand(c.tx)
+	h, err := c.byHand(seen)
 	if err != nil {
 		return err
 	}
-	if now := handTag(of(h)); !slices.Contains(tags, now) {
-		return fmt.Errorf("%w: the tag is %q now", ErrChanged, now)
-	}
-	return nil
+	return unchanged(handTag(of(h)), tags)
 }
 
 // CreateEntity makes an entity that no document needs to name, with type and
@@ -129,7 +154,7 @@ func (k *KB) EditEntity(ctx context.Context, name string, e EntityEdit, o EditOp
 		}
 	}
 	merges := false
-	if err := k.read(ctx, func(r *resident, _ *tenancy.Tx) error {
+	seen, err := k.look(ctx, func(r *resident) error {
 		id, err := r.findEntity("entity_name", name)
 		if err != nil || to == "" {
 			return err
@@ -139,12 +164,13 @@ func (k *KB) EditEntity(ctx context.Context, name string, e EntityEdit, o EditOp
 			return fmt.Errorf("entity %q: %w: allow_merge makes the two one", r.entityName(other), ErrExists)
 		}
 		return nil
-	}); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
 	shown := name
-	err := k.edit(ctx, "graph.entity.edit", func(c *change) (*editRecord, error) {
-		if err := c.unchanged(o.IfTag, func(h *byHand) *editRecord { return h.entity[h.rootOf(EntityID(name))] }); err != nil {
+	err = k.edit(ctx, "graph.entity.edit", func(c *change) (*editRecord, error) {
+		if err := c.unchanged(seen, o.IfTag, entityByHand(name)); err != nil {
 			return nil, err
 		}
 		at := name
@@ -189,15 +215,19 @@ func (k *KB) EditEntity(ctx context.Context, name string, e EntityEdit, o EditOp
 
 // DeleteEntity takes an entity and its relations out of the graph: what documents
 // say of it, now or later, is left out until CreateEntity. ErrNotFound when there
-// is no such entity.
-func (k *KB) DeleteEntity(ctx context.Context, name string) error {
-	if err := k.read(ctx, func(r *resident, _ *tenancy.Tx) error {
+// is no such entity, ErrChanged as for EditEntity.
+func (k *KB) DeleteEntity(ctx context.Context, name string, ifTag []string) error {
+	seen, err := k.look(ctx, func(r *resident) error {
 		_, err := r.findEntity("name", name)
 		return err
-	}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	return k.edit(ctx, "graph.entity.delete", func(c *change) (*editRecord, error) {
+		if err := c.unchanged(seen, ifTag, entityByHand(name)); err != nil {
+			return nil, err
+		}
 		edit, old, err := c.entityEdit(name)
 		if err != nil {
 			return nil, err
@@ -214,7 +244,7 @@ func (k *KB) CreateRelation(ctx context.Context, source, target string, e Relati
 	if err := e.check("relation_data"); err != nil {
 		return nil, err
 	}
-	if err := k.ends(ctx, "source_entity", source, "target_entity", target, false); err != nil {
+	if _, err := k.ends(ctx, "source_entity", source, "target_entity", target, false); err != nil {
 		return nil, err
 	}
 	if err := k.admit(ctx, nameCount{Relations: 1}); err != nil {
@@ -248,13 +278,12 @@ func (k *KB) EditRelation(ctx context.Context, source, target string, e Relation
 	if e == (RelationEdit{}) && !o.Reset {
 		return nil, badField("updated_data", "is empty; a description, keywords or a weight is needed")
 	}
-	if err := k.ends(ctx, "source_id", source, "target_id", target, true); err != nil {
+	seen, err := k.ends(ctx, "source_id", source, "target_id", target, true)
+	if err != nil {
 		return nil, err
 	}
-	err := k.edit(ctx, "graph.relation.edit", func(c *change) (*editRecord, error) {
-		if err := c.unchanged(o.IfTag, func(h *byHand) *editRecord {
-			return h.relation[pairOf(h.rootOf(EntityID(source)), h.rootOf(EntityID(target)))]
-		}); err != nil {
+	err = k.edit(ctx, "graph.relation.edit", func(c *change) (*editRecord, error) {
+		if err := c.unchanged(seen, o.IfTag, relationByHand(source, target)); err != nil {
 			return nil, err
 		}
 		edit, old, err := c.relationEdit(source, target)
@@ -285,12 +314,16 @@ func (k *KB) EditRelation(ctx context.Context, source, target string, e Relation
 
 // DeleteRelation takes the relation of two entities out of the graph: what
 // documents say of it, now or later, is left out until CreateRelation. ErrNotFound
-// when there is none.
-func (k *KB) DeleteRelation(ctx context.Context, source, target string) error {
-	if err := k.ends(ctx, "source", source, "target", target, true); err != nil {
+// when there is none, ErrChanged as for EditEntity.
+func (k *KB) DeleteRelation(ctx context.Context, source, target string, ifTag []string) error {
+	seen, err := k.ends(ctx, "source", source, "target", target, true)
+	if err != nil {
 		return err
 	}
 	return k.edit(ctx, "graph.relation.delete", func(c *change) (*editRecord, error) {
+		if err := c.unchanged(seen, ifTag, relationByHand(source, target)); err != nil {
+			return nil, err
+		}
 		edit, old, err := c.relationEdit(source, target)
 		if err != nil {
 			return nil, err
@@ -313,6 +346,17 @@ func (k *KB) edit(ctx context.Context, action string, f func(*change) (*editReco
 		}
 		return c.tx.Audit(action, "graph", fmt.Sprintf("%x", e.key()), nil)
 	})
+}
+
+// entityByHand and relationByHand find what people wrote of a name or of two.
+func entityByHand(name string) func(*byHand) *editRecord {
+	return func(h *byHand) *editRecord { return h.entity[h.rootOf(EntityID(name))] }
+}
+
+func relationByHand(source, target string) func(*byHand) *editRecord {
+	return func(h *byHand) *editRecord {
+		return h.relation[pairOf(h.rootOf(EntityID(source)), h.rootOf(EntityID(target)))]
+	}
 }
 
 // entityEdit returns a new edit for what a name stands for, and the one that lies
@@ -365,8 +409,8 @@ func kept(old *editRecord) *editRecord {
 }
 
 // ends checks that two entities are there, and that their relation is or is not.
-func (k *KB) ends(ctx context.Context, sourceField, source, targetField, target string, related bool) error {
-	return k.read(ctx, func(r *resident, _ *tenancy.Tx) error {
+func (k *KB) ends(ctx context.Context, sourceField, source, targetField, target string, related bool) (looked, error) {
+	return k.look(ctx, func(r *resident) error {
 		a, err := r.findEntity(sourceField, source)
 		if err != nil {
 			return err

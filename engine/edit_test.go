@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -211,7 +212,7 @@ func TestEdit_Entity(t *testing.T) {
 
 func TestEdit_DeleteAndCreate(t *testing.T) {
 	v, kb := handful(t)
-	require.NoError(t, kb.DeleteEntity(ctx, "babbage"))
+	require.NoError(t, kb.DeleteEntity(ctx, "babbage", nil))
 	gone(t, kb, "Babbage")
 	require.Equal(t, []string{"Ada Lovelace", "Augusta King", "Turin"}, labelsOf(t, kb))
 	g, err := kb.Graph(ctx, engine.GraphRequest{})
@@ -230,7 +231,7 @@ func TestEdit_DeleteAndCreate(t *testing.T) {
 	v.Restart()
 	kb = v.KB("k")
 	gone(t, kb, "Babbage")
-	require.ErrorIs(t, kb.DeleteEntity(ctx, "Babbage"), engine.ErrNotFound)
+	require.ErrorIs(t, kb.DeleteEntity(ctx, "Babbage", nil), engine.ErrNotFound)
 	_, err = kb.Merge(ctx, engine.MergeRequest{Change: []string{"Turin"}, Into: "Babbage"})
 	require.ErrorContains(t, err, "was deleted")
 
@@ -282,9 +283,9 @@ func TestEdit_CreateFromNothing(t *testing.T) {
 	_, err = kb.Delete(ctx, []string{"a"}, false)
 	require.NoError(t, err)
 	check()
-	require.NoError(t, kb.DeleteRelation(ctx, "ada", "note g"))
-	require.NoError(t, kb.DeleteEntity(ctx, "ada"))
-	require.NoError(t, kb.DeleteEntity(ctx, "note g"))
+	require.NoError(t, kb.DeleteRelation(ctx, "ada", "note g", nil))
+	require.NoError(t, kb.DeleteEntity(ctx, "ada", nil))
+	require.NoError(t, kb.DeleteEntity(ctx, "note g", nil))
 	require.Empty(t, labelsOf(t, kb))
 }
 
@@ -301,7 +302,7 @@ func TestEdit_Relation(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, edge(), *e)
 	require.Equal(t, []any{"Ada Lovelace", 9.0, "friends", "They wrote letters."}, []any{e.Source, e.Properties["weight"], e.Properties["keywords"], e.Properties["description"]}, "it points as it did")
-	require.NoError(t, kb.DeleteRelation(ctx, "ada lovelace", "babbage"))
+	require.NoError(t, kb.DeleteRelation(ctx, "ada lovelace", "babbage", nil))
 	g, err := kb.Graph(ctx, engine.GraphRequest{Label: "Ada Lovelace"})
 	require.NoError(t, err)
 	require.Len(t, g.Nodes, 1)
@@ -408,7 +409,7 @@ func TestEdit_Refuses(t *testing.T) {
 	}
 	for i, err := range []error{
 		edit("Nobody", engine.EntityEdit{Type: ptr("x")}), relate("Turin", "Nobody", engine.RelationEdit{}), relate("Nobody", "Turin", engine.RelationEdit{}),
-		change("Turin", "Ada Lovelace", engine.RelationEdit{Weight: ptr(1.0)}), kb.DeleteEntity(ctx, "Nobody"), kb.DeleteRelation(ctx, "Turin", "Ada Lovelace"),
+		change("Turin", "Ada Lovelace", engine.RelationEdit{Weight: ptr(1.0)}), kb.DeleteEntity(ctx, "Nobody", nil), kb.DeleteRelation(ctx, "Turin", "Ada Lovelace", nil),
 		merge("Turin", "Nobody"), unmerge(engine.UnmergeRequest{MergeID: "merge_x"}), unmerge(engine.UnmergeRequest{Entity: "Turin"}),
 	} {
 		require.ErrorIs(t, err, engine.ErrNotFound, "%d", i)
@@ -424,7 +425,7 @@ func TestEdit_Refuses(t *testing.T) {
 	require.NoError(t, create("Newer", engine.EntityEdit{}))
 	require.ErrorIs(t, create("Newest", engine.EntityEdit{Description: ptr(strings.Repeat("x", 1000))}), engine.ErrBadInput)
 	require.NoError(t, edit("New", engine.EntityEdit{Type: ptr("x")}))
-	require.NoError(t, kb.DeleteEntity(ctx, "Newer"), "less is always allowed")
+	require.NoError(t, kb.DeleteEntity(ctx, "Newer", nil), "less is always allowed")
 	require.NoError(t, engine.CountHand(v.Engine, s, 0, 0, 1000-engine.MaxHandBytes))
 }
 
@@ -460,13 +461,13 @@ func act(kb *engine.KB, r *rand.Rand, merges *[]string) error {
 	case 5:
 		_, err = kb.EditEntity(ctx, name(), engine.EntityEdit{Name: ptr([]string{"Torino", "BABBAGE", "Ada K."}[r.IntN(3)])}, engine.EditOptions{AllowRename: true, AllowMerge: r.IntN(2) == 0})
 	case 6:
-		err = kb.DeleteEntity(ctx, name())
+		err = kb.DeleteEntity(ctx, name(), nil)
 	case 7:
 		_, err = kb.CreateRelation(ctx, name(), name(), engine.RelationEdit{Description: text(), Weight: ptr(float64(1 + r.IntN(3)))})
 	case 8:
 		_, err = kb.EditRelation(ctx, name(), name(), engine.RelationEdit{Keywords: text(), Description: text(), Weight: ptr(2.0)}, engine.EditOptions{})
 	case 9:
-		err = kb.DeleteRelation(ctx, name(), name())
+		err = kb.DeleteRelation(ctx, name(), name(), nil)
 	}
 	for _, fine := range []error{engine.ErrNotFound, engine.ErrExists, engine.ErrBadInput} {
 		if errors.Is(err, fine) {
@@ -677,6 +678,57 @@ func TestEdit_IfTag(t *testing.T) {
 	under, err := kb.Entity(ctx, "Babbage", f)
 	require.NoError(t, err)
 	require.NotContains(t, under.Properties, engine.HandTag, "what people wrote is out of sight")
+}
+
+// Of many who change what all have looked at one is first, and the others are told:
+// of an entity, of a relation, of a document, by an edit or a deletion.
+func TestIfTag_OneIsFirst(t *testing.T) {
+	v, kb := handful(t)
+	d, err := kb.Document(ctx, "b")
+	require.NoError(t, err)
+	none := []string{engine.NoHandTag}
+	for name, act := range map[string]func(i int) error{
+		"entity": func(i int) error {
+			if i == 0 {
+				return kb.DeleteEntity(ctx, "Turin", none)
+			}
+			_, err := kb.EditEntity(ctx, "Turin", engine.EntityEdit{Type: ptr(fmt.Sprint(i))}, engine.EditOptions{IfTag: none})
+			return err
+		},
+		"relation": func(i int) error {
+			if i == 0 {
+				return kb.DeleteRelation(ctx, "Ada Lovelace", "Babbage", none)
+			}
+			_, err := kb.EditRelation(ctx, "Ada Lovelace", "Babbage", engine.RelationEdit{Weight: ptr(float64(i))}, engine.EditOptions{IfTag: none})
+			return err
+		},
+		"document": func(i int) error {
+			if i == 0 {
+				_, err := kb.DeleteIf(ctx, "b", []string{d.Tag}, false)
+				return err
+			}
+			_, err := kb.Update(ctx, "b", engine.DocumentInput{Content: []byte(fmt.Sprint("Text ", i)), IfTag: []string{d.Tag}})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var wg sync.WaitGroup
+			var done atomic.Int64
+			for i := range 8 {
+				wg.Go(func() {
+					err := act(i)
+					if err == nil {
+						done.Add(1)
+					} else if !errors.Is(err, engine.ErrChanged) && !errors.Is(err, engine.ErrNotFound) { // it was deleted
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			require.Equal(t, int64(1), done.Load())
+		})
+	}
+	v.Wait()
 }
 
 // The list of names is whole and in one order, whatever the size of its pages.

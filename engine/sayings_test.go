@@ -47,7 +47,7 @@ func TestSayings_NeverStale(t *testing.T) {
 		case 3:
 			_, _ = kb.Delete(ctx, []string{id}, false) // refused where there is none
 		case 4: // refused where nothing is called so
-			_ = kb.DeleteEntity(ctx, fmt.Sprintf("Part%d0", r.IntN(4)))
+			_ = kb.DeleteEntity(ctx, fmt.Sprintf("Part%d0", r.IntN(4)), nil)
 		}
 		v.Wait()
 		for _, mode := range []engine.Mode{engine.ModeLocal, engine.ModeGlobal, engine.ModeMix} {

@@ -15,7 +15,8 @@ import (
 // are not embedded or extracted again, and where only metadata or the source
 // change nothing is: such an update is visible when Update returns. A text that
 // came without a source keeps the one it has; metadata are replaced as a whole.
-// The other errors are those of Add.
+// ErrChanged when the document is no more what IfTag says. The other errors are those
+// of Add.
 func (k *KB) Update(ctx context.Context, id string, d DocumentInput) (*Accepted, error) {
 	if d.ID != "" && d.ID != id {
 		return nil, badField("id", fmt.Sprintf("is %q in the body and %q in the path", d.ID, id))
@@ -27,14 +28,17 @@ func (k *KB) Update(ctx context.Context, id string, d DocumentInput) (*Accepted,
 	}
 	keepSource := d.FilePath == ""
 	return k.accept(ctx, ins, "update", func(tx *tenancy.Tx, in *incoming) (Result, *documentRecord, error) {
-		return decideUpdate(tx, in, keepSource)
+		return decideUpdate(tx, in, keepSource, d.IfTag)
 	})
 }
 
-func decideUpdate(tx *tenancy.Tx, in *incoming, keepSource bool) (Result, *documentRecord, error) {
+func decideUpdate(tx *tenancy.Tx, in *incoming, keepSource bool, ifTag []string) (Result, *documentRecord, error) {
 	d, err := readDocument(tx, in.key)
 	if errors.Is(err, ErrNotFound) {
 		return "", nil, fmt.Errorf("document %s: %w", in.id, ErrNotFound)
+	}
+	if err == nil {
+		err = unchanged(d.tag(), ifTag)
 	}
 	if err != nil {
 		return "", nil, err

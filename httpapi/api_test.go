@@ -265,6 +265,39 @@ func TestDocuments(t *testing.T) {
 	refused(t, h.as(h.admin, post, acmeMain+"/jobs/a/cancel", ""), 404, "NOT_FOUND")
 }
 
+// A document is replaced or deleted only as long as it is what the caller has looked
+// at; its tag is of what was sent, not of how far the work on it has come.
+func TestDocuments_IfMatch(t *testing.T) {
+	h := newHouse(t, Options{})
+	at := acmeMain + "/documents/a"
+	h.ok(202, post, acmeMain+"/documents/text", `{"id":"a","text":"Ada wrote."}`)
+	tag := func() string { return h.as(h.admin, get, at, "").Header().Get("ETag") }
+	first := tag()
+	require.Regexp(t, `^"[0-9a-f]+"$`, first)
+	h.Wait()
+	require.Equal(t, first, tag())
+	require.Equal(t, 202, h.as(h.admin, put, at, `{"text":"Ada wrote."}`, "If-Match", first).Code)
+	require.Equal(t, first, tag(), "unchanged")
+	require.Equal(t, 202, h.as(h.admin, put, at, `{"text":"Ada wrote again."}`, "If-Match", first).Code)
+	second := tag()
+	require.NotEqual(t, first, second)
+	h.Wait()
+	require.Equal(t, second, tag())
+	h.ok(202, put, at, `{"text":"Ada wrote again.","metadata":{"year":1843}}`)
+	third := tag()
+	require.NotEqual(t, second, third)
+
+	for _, path := range []string{at, at + "?dry_run=true"} {
+		refused(t, h.as(h.admin, del, path, "", "If-Match", second), 412, "PRECONDITION_FAILED")
+		refused(t, h.as(h.admin, del, path, "", "If-Match", "W/"+third), 412, "PRECONDITION_FAILED")
+	}
+	refused(t, h.as(h.admin, put, at, `{"text":"Ada wrote."}`, "If-Match", second), 412, "PRECONDITION_FAILED")
+	require.Equal(t, third, tag())
+	require.Equal(t, 200, h.as(h.admin, del, at+"?dry_run=true", "", "If-Match", third).Code)
+	require.Equal(t, 200, h.as(h.admin, del, at, "", "If-Match", second+", "+third).Code)
+	refused(t, h.as(h.admin, del, at, "", "If-Match", "*"), 404, "NOT_FOUND")
+}
+
 func TestGraph(t *testing.T) {
 	h := newHouse(t, Options{})
 	h.Add("main", "a", "Ada wrote to Babbage about Engines.")

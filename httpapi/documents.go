@@ -143,7 +143,7 @@ func (s *Server) updateDocument(w http.ResponseWriter, r *http.Request, kb *engi
 	if doc.ID != "" && doc.ID != id {
 		return badField("id", "differs from the document in the path")
 	}
-	doc.ID = id
+	doc.ID, doc.IfTag = id, ifMatch(r)
 	if err := admitDocuments(r, 1); err != nil {
 		return err
 	}
@@ -180,6 +180,7 @@ func (s *Server) getDocument(w http.ResponseWriter, r *http.Request, kb *engine.
 	if err != nil {
 		return err
 	}
+	setTag(w, d.Tag)
 	return success(w, d)
 }
 
@@ -261,7 +262,7 @@ func (s *Server) deleteDocument(w http.ResponseWriter, r *http.Request, kb *engi
 	if err != nil {
 		return err
 	}
-	d, err := kb.Delete(r.Context(), []string{param(r, "doc")}, dry)
+	d, err := kb.DeleteIf(r.Context(), param(r, "doc"), ifMatch(r), dry)
 	if err != nil {
 		return err
 	}

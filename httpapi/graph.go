@@ -73,7 +73,7 @@ func (s *Server) graphEntity(w http.ResponseWriter, r *http.Request, kb *engine.
 		return err
 	}
 	if f == nil { // else what people wrote is out of sight
-		setTag(w, e.Properties)
+		setTag(w, handTag(e.Properties))
 	}
 	return bare(w, e)
 }

@@ -26,10 +26,13 @@ func relationData(e *engine.GraphEdge) map[string]any {
 	return e.Properties
 }
 
+// matchHeader holds a change to what its caller has looked at (RFC 9110, 13.1.1).
+const matchHeader = "If-Match"
+
 // ifMatch are the tags of If-Match; none of them is "*", which asks for nothing that
-// an edit does not ask for anyway. A weak tag matches nothing, as RFC 9110 has it.
+// a change does not ask for anyway. A weak tag matches nothing, as RFC 9110 has it.
 func ifMatch(r *http.Request) (tags []string) {
-	for _, line := range r.Header.Values("If-Match") {
+	for _, line := range r.Header.Values(matchHeader) {
 		for tag := range strings.SplitSeq(line, ",") {
 			if tag = strings.TrimSpace(tag); tag == "*" {
 				return nil
@@ -41,12 +44,15 @@ func ifMatch(r *http.Request) (tags []string) {
 }
 
 // setTag puts what an If-Match may say next time into ETag.
-func setTag(w http.ResponseWriter, properties map[string]any) {
+func setTag(w http.ResponseWriter, tag string) { w.Header().Set("ETag", `"`+tag+`"`) }
+
+// handTag is the tag of an entity or a relation.
+func handTag(properties map[string]any) string {
 	tag, ok := properties[engine.HandTag].(string)
 	if !ok {
 		tag = engine.NoHandTag
 	}
-	w.Header().Set("ETag", `"`+tag+`"`)
+	return tag
 }
 
 // entityInput is LightRAG's body of /graph/entity/create.
@@ -87,7 +93,7 @@ func (s *Server) editEntity(w http.ResponseWriter, r *http.Request, kb *engine.K
 	if err != nil {
 		return err
 	}
-	setTag(w, n.Properties)
+	setTag(w, handTag(n.Properties))
 	return bare(w, done{"success", "Entity updated successfully", entityData(n)})
 }
 
@@ -96,7 +102,7 @@ func (s *Server) deleteEntity(w http.ResponseWriter, r *http.Request, kb *engine
 	if err != nil {
 		return err
 	}
-	if err := kb.DeleteEntity(r.Context(), name); err != nil {
+	if err := kb.DeleteEntity(r.Context(), name, ifMatch(r)); err != nil {
 		return err
 	}
 	return bare(w, done{"success", fmt.Sprintf("Entity '%s' deleted successfully", name), map[string]any{"entity_name": name}})
@@ -138,7 +144,7 @@ func (s *Server) editRelation(w http.ResponseWriter, r *http.Request, kb *engine
 	if err != nil {
 		return err
 	}
-	setTag(w, e.Properties)
+	setTag(w, handTag(e.Properties))
 	return bare(w, done{"success", "Relation updated successfully", relationData(e)})
 }
 
@@ -151,7 +157,7 @@ func (s *Server) deleteRelation(w http.ResponseWriter, r *http.Request, kb *engi
 	if err != nil {
 		return err
 	}
-	if err := kb.DeleteRelation(r.Context(), source, target); err != nil {
+	if err := kb.DeleteRelation(r.Context(), source, target, ifMatch(r)); err != nil {
 		return err
 	}
 	return bare(w, done{"success", fmt.Sprintf("Relation from '%s' to '%s' deleted successfully", source, target), map[string]any{"src_id": source, "tgt_id": target}})

@@ -205,6 +205,10 @@ func TestGraph_IfMatch(t *testing.T) {
 	h.ok(201, post, at+"/relation", `{"source_entity":"Ada","target_entity":"Babbage","relation_data":{}}`)
 	refused(t, h.as(h.admin, put, at+"/relation", `{"source_id":"Ada","target_id":"Babbage","updated_data":{"weight":2}}`, "If-Match", tag), 412, "PRECONDITION_FAILED")
 
+	refused(t, h.as(h.admin, del, at+"/relation?source=Ada&target=Babbage", "", "If-Match", tag), 412, "PRECONDITION_FAILED")
+	refused(t, h.as(h.admin, del, at+"/entity?name=Ada", "", "If-Match", next), 412, "PRECONDITION_FAILED")
 	h.ok(200, post, at+"/merge", `{"entities_to_change":["Ada"],"entity_to_change_into":"Babbage"}`)
 	require.Len(t, h.ok(200, get, at+"/aliases", "")["aliases"], 1)
+	now := h.as(h.admin, get, at+"/entity?name=Ada", "").Header().Get("ETag")
+	require.Equal(t, 200, h.as(h.admin, del, at+"/entity?name=Ada", "", "If-Match", tag+", "+now).Code)
 }

@@ -162,7 +162,7 @@ func (s *Server) legacyDeleteEntity(w http.ResponseWriter, r *http.Request, kb *
 	if in.Name == "" {
 		return badField("entity_name", "is missing")
 	}
-	if err := kb.DeleteEntity(r.Context(), in.Name); err != nil {
+	if err := kb.DeleteEntity(r.Context(), in.Name, ifMatch(r)); err != nil {
 		return err
 	}
 	return bare(w, said{"success", "Entity '" + in.Name + "' deleted successfully", ""})
@@ -180,7 +180,7 @@ func (s *Server) legacyDeleteRelation(w http.ResponseWriter, r *http.Request, kb
 	if err := s.decodeSmall(r, &in); err != nil {
 		return err
 	}
-	if err := kb.DeleteRelation(r.Context(), in.Source, in.Target); err != nil {
+	if err := kb.DeleteRelation(r.Context(), in.Source, in.Target, ifMatch(r)); err != nil {
 		return err
 	}
 	return bare(w, said{"success", "Relation from '" + in.Source + "' to '" + in.Target + "' deleted successfully", ""})

@@ -25,6 +25,7 @@ type operation struct {
 	fields  any      // it takes these as application/x-www-form-urlencoded beside in
 	files   []string // it takes a file of these media types as it is beside in
 	maybe   bool     // the body may be left out
+	match   bool     // it takes If-Match
 	out     any      // what it answers; nil: not JSON, see media
 	status  int      // of a success
 	bare    bool     // out is the whole answer and not the data of an envelope
@@ -173,6 +174,9 @@ func (d *describer) add(r route, o operation) error {
 	}
 	if r.method == post && !r.right.readsOnly() {
 		op.Parameters = append(op.Parameters, parameter(onceHeader, openapi31.ParameterInHeader, paramDoc{"string", "makes a call that is sent again have its effect once"}, false))
+	}
+	if o.match {
+		op.Parameters = append(op.Parameters, parameter(matchHeader, openapi31.ParameterInHeader, paramDoc{"string", "only if it still has one of these ETags; 412 otherwise"}, false))
 	}
 	body := map[string]openapi31.MediaType{}
 	if o.in != nil {

@@ -36,6 +36,8 @@ func (o operation) with(f func(*operation)) operation {
 	return o
 }
 
+func matched(o *operation) { o.match = true }
+
 // operations says of each route what it takes and what it gives, in the order of the
 // route page.
 var operations = map[string]operation{
@@ -99,14 +101,14 @@ var operations = map[string]operation{
 	"POST " + pathDocs + "/text":   takesIn("Add a text", textInput{}, engine.Accepted{}),
 	"POST " + pathDocs + "/texts":  takesIn("Add texts", textsInput{}, engine.Accepted{}),
 	"POST " + pathDocs + "/scan":   takesIn("Add the files of a folder of the server", scanInput{}, scanned{}),
-	"PUT " + pathDoc:               takesIn("Replace a document; only what changed is worked on", textInput{}, engine.Accepted{}).with(func(o *operation) { o.form = true }),
+	"PUT " + pathDoc:               takesIn("Replace a document; only what changed is worked on", textInput{}, engine.Accepted{}).with(func(o *operation) { o.form = true }).with(matched),
 	"GET " + pathDocs:              gives("List documents", nil, engine.DocumentsPage{}),
 	"GET " + pathDoc:               gives("Read what is known of a document", nil, engine.Document{}),
 	"GET " + pathDoc + "/status":   gives("Read how far a document has come", nil, documentStatus{}),
 	"GET " + pathDoc + "/chunks":   gives("List the chunks of a document", nil, engine.ChunksPage{}),
 	"GET " + pathDoc + "/content":  {summary: "Read the text of a document", status: http.StatusOK, media: "text/plain"},
 	"GET " + pathDoc + "/original": {summary: "Read a document as it was sent", status: http.StatusOK, media: "application/octet-stream"},
-	"DELETE " + pathDoc:            gives("Delete a document", nil, engine.Deleted{}),
+	"DELETE " + pathDoc:            gives("Delete a document", nil, engine.Deleted{}).with(matched),
 	"POST " + pathDocs + "/delete": gives("Delete documents", deleteInput{}, engine.Deleted{}),
 
 	"GET " + pathKB + "/tracks/:track":  gives("Read what became of one call's documents", nil, engine.Track{}),
@@ -133,11 +135,11 @@ var operations = map[string]operation{
 	"GET " + pathGraph + "/duplicates":     tells("List entities that may be one", nil, engine.Duplicates{}),
 
 	"POST " + pathGraph + "/entity":     tells("Make an entity", entityInput{}, done{}).with(func(o *operation) { o.status = http.StatusCreated }),
-	"PUT " + pathGraph + "/entity":      tells("Edit or rename an entity", entityUpdate{}, done{}),
-	"DELETE " + pathGraph + "/entity":   tells("Delete an entity", nil, done{}),
+	"PUT " + pathGraph + "/entity":      tells("Edit or rename an entity", entityUpdate{}, done{}).with(matched),
+	"DELETE " + pathGraph + "/entity":   tells("Delete an entity", nil, done{}).with(matched),
 	"POST " + pathGraph + "/relation":   tells("Make a relation", relationInput{}, done{}).with(func(o *operation) { o.status = http.StatusCreated }),
-	"PUT " + pathGraph + "/relation":    tells("Edit a relation", relationUpdate{}, done{}),
-	"DELETE " + pathGraph + "/relation": tells("Delete a relation", nil, done{}),
+	"PUT " + pathGraph + "/relation":    tells("Edit a relation", relationUpdate{}, done{}).with(matched),
+	"DELETE " + pathGraph + "/relation": tells("Delete a relation", nil, done{}).with(matched),
 	"POST " + pathGraph + "/merge":      tells("Merge entities", engine.MergeRequest{}, done{}),
 	"POST " + pathGraph + "/unmerge":    tells("Take a merge back", engine.UnmergeRequest{}, done{}),
 	"POST " + pathGraph + "/import": takesIn("Add a graph as one document; the body is JSON or a file of the format", engine.CustomKG{}, engine.Accepted{}).
