@@ -430,6 +430,15 @@ func (q *queue) shouldGiveWay(ref tenancy.JobRef) bool {
 	return false
 }
 
+// hurry ends the wait of a job that was put off.
+func (q *queue) hurry(seq uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if t := q.delayed[seq]; t != nil {
+		t.Reset(0)
+	}
+}
+
 // park keeps a job until unpark.
 func (q *queue) park(s tenancy.SpaceID, ref tenancy.JobRef) {
 	q.mu.Lock()

@@ -165,6 +165,40 @@ func (k *KB) Reembed(ctx context.Context, dryRun bool) (*Reembedded, error) {
 	return out.say(status, st), nil
 }
 
+// CancelReembed gives up the change of the embedding model: the vectors that count stay
+// in force, those that were made so far are cleared away, and what waited for the change
+// goes on as before it. It returns ErrState when no change is under way; one whose
+// change-over is done is taken back by another Reembed alone.
+func (k *KB) CancelReembed(ctx context.Context) (*Embedding, error) {
+	var st kbState
+	err := k.eng.change(ctx, k.space, func(c *change) error {
+		if !c.st.changing() {
+			return fmt.Errorf("cancel the change of the embedding model, which is not under way: %w", ErrState)
+		}
+		to := c.st.Reembed.Model
+		c.giveUp()
+		st = c.st
+		return c.tx.Audit("kb.reembed.cancel", "kb", k.space.KBID(), map[string]string{"to": to})
+	})
+	if err != nil {
+		return nil, err
+	}
+	q := k.eng.queue
+	q.interrupt(k.space.ID(), version{})
+	q.hurry(st.Reembed.Job)
+	q.unpark(k.space.ID())
+	out := st.embedding()
+	return &out, nil
+}
+
+// giveUp leaves the vectors that count in force; the others are to be cleared.
+func (c *change) giveUp() {
+	x := c.st.Reembed
+	x.again("")
+	x.Attempts, x.Error = 0, ""
+	c.visible = true // searches have vectors again, and profile jobs ended with nothing done
+}
+
 func (r *Reembedded) say(status string, st kbState) *Reembedded {
 	r.Status, r.Embedding = status, st.embedding()
 	switch status {
@@ -373,10 +407,10 @@ func (w *reembed) change(ctx context.Context, f func(*change) error) error {
 func (w *reembed) aim(ctx context.Context) error {
 	back := false
 	err := w.change(ctx, func(c *change) error {
-		x := c.st.Reembed
-		x.again(w.model)
 		if back = c.st.Embedder == w.model; back {
-			x.Model = ""
+			c.giveUp()
+		} else {
+			c.st.Reembed.again(w.model)
 		}
 		return nil
 	})
@@ -501,7 +535,7 @@ func (w *reembed) fail(ctx context.Context, why error) error {
 	attempts := 0
 	err := w.eng.change(ctx, w.space, func(c *change) error {
 		x := c.st.Reembed
-		if x == nil || x.Job != w.ref.Seq {
+		if x == nil || x.Job != w.ref.Seq || x.Model == "" && w.at.Model != "" { // given up meanwhile
 			return errStale
 		}
 		x.Attempts++

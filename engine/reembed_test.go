@@ -396,6 +396,121 @@ func TestReembed_TurnsAround(t *testing.T) {
 	}
 }
 
+// A change that is given up after any of its steps leaves the base as it was before,
+// and a restart does not bring it back.
+func TestReembed_Cancel(t *testing.T) {
+	for at := range 8 {
+		for _, kill := range []bool{false, true} {
+			t.Run(fmt.Sprint(at, kill), func(t *testing.T) {
+				old, now := newAnother("old"), newAnother("new")
+				old.model, now.model = true, true
+				s := newStepper(t, "", engine.Options{Embedder: old})
+				s.Add("k", "a", docText("a", 0), "b", docText("b", 0))
+				s.Wait()
+				before := s.Dump("k")
+				made := old.taken()
+				s.change(now)
+				s.start("k")
+				for i := 0; i < at && s.embedding("k").Model == "old"; i++ {
+					s.step("k")
+				}
+				if s.embedding("k").Model == "new" { // it is done, but for the old vectors
+					_, err := s.KB("k").CancelReembed(ctx)
+					require.ErrorIs(t, err, engine.ErrState)
+					return
+				}
+				e, err := s.KB("k").CancelReembed(ctx)
+				require.NoError(t, err)
+				require.Equal(t, "old", e.Model)
+				require.Equal(t, "cleaning", e.Reembed.State)
+				require.Zero(t, e.Reembed.Done)
+				s.Check()
+				_, err = s.KB("k").CancelReembed(ctx)
+				require.ErrorIs(t, err, engine.ErrState)
+				now.taken()
+				if kill {
+					s.kill()
+				}
+				for !s.step("k") {
+					s.Check()
+				}
+				require.Nil(t, s.embedding("k").Reembed)
+				require.Equal(t, before, s.Dump("k"))
+				s.gate.Open()
+				s.Wait()
+				for text := range now.taken() {
+					require.Contains(t, text, "Hold", "of another base")
+				}
+				_, err = s.KB("k").Query(ctx, engine.Query{Query: "Who writes?"})
+				require.ErrorIs(t, err, engine.ErrEmbeddingPinned)
+
+				s.Options.Embedder = old
+				s.Restart()
+				s.Wait()
+				_, why := found(t, s.Env, "k", "Who writes?")
+				require.Empty(t, why)
+				for text, n := range old.taken() {
+					require.True(t, made[text] == 0 || text == "Who writes?", "%q was made %d times again", text, n)
+				}
+			})
+		}
+	}
+}
+
+// A change is given up while the model is asked, while it waits for a server that is
+// away, and with documents that wait for it: they go on with the model of the base.
+func TestReembed_CancelAtWork(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		t.Run(fmt.Sprint("away ", away), func(t *testing.T) {
+			gate := enginetest.NewGate()
+			old, now := newAnother("old"), newAnother("new")
+			old.model, now.model = true, true
+			now.Before = gate.Hold
+			if away {
+				now.Before = func(context.Context, int, string) error { return engine.ErrModelDown }
+			}
+			o := small(engine.Options{Embedder: old})
+			o.RetryBase = time.Hour
+			v := enginetest.New(t, o)
+			v.Add("k", "a", docText("a", 0), "b", docText("b", 0))
+			v.Wait()
+			v.Options.Embedder = now
+			v.Options.Models.Embedders = map[string]engine.Embedder{"old": old}
+			v.Restart()
+			kb := v.KB("k")
+			_, err := kb.Reembed(ctx, false)
+			require.NoError(t, err)
+			v.Add("k", "c", docText("c", 0))
+			_, err = kb.Delete(ctx, []string{"b"}, false)
+			require.NoError(t, err)
+			if away {
+				require.Eventually(t, func() bool {
+					c, err := kb.Counts(ctx)
+					return err == nil && c.Embedding.Reembed.State == "waiting"
+				}, 10*time.Second, time.Millisecond)
+			} else {
+				gate.Arrived()
+			}
+			_, err = kb.CancelReembed(ctx)
+			require.NoError(t, err)
+			v.Wait()
+			c, err := kb.Counts(ctx)
+			require.NoError(t, err)
+			require.Equal(t, engine.Embedding{Model: "old", Dimension: 16}, c.Embedding)
+			_, why := found(t, v, "k", "Who writes?")
+			require.Empty(t, why)
+			_, _, stale, err := engine.SearchedProfiles(v.Engine, space(v, "k"))
+			require.NoError(t, err)
+			require.Zero(t, stale)
+			v.Options.Embedder, v.Options.Models.Embedders = old, nil
+			v.Restart()
+			v.Add("fresh", "a", docText("a", 0), "c", docText("c", 0))
+			v.Wait()
+			require.Equal(t, v.Dump("fresh"), v.Dump("k"))
+		})
+	}
+}
+
 // A document whose work began before the change ends in the new vectors alone, also
 // where it draws on the vectors of its last version and on those it made itself.
 func TestReembed_WorkUnderWay(t *testing.T) {

@@ -95,7 +95,8 @@ var operations = map[string]operation{
 	"GET " + pathKB + "/export": {summary: "Download the knowledge base as one file", status: http.StatusOK, media: sealedMedia},
 	"POST " + pathKB + "/import": makes("Make a new knowledge base the one in a file; no model is asked", nil, importedKB{}).
 		with(func(o *operation) { o.files = []string{sealedMedia} }),
-	"POST " + pathKB + "/reembed": takesIn("Change to the server's embedding model", nil, engine.Reembedded{}),
+	"POST " + pathKB + "/reembed":        takesIn("Change to the server's embedding model", nil, engine.Reembedded{}),
+	"POST " + pathKB + "/reembed/cancel": gives("Give up the change of the embedding model", nil, engine.Embedding{}),
 
 	"POST " + pathDocs + "/add":    takesIn("Add files", nil, engine.Accepted{}).with(func(o *operation) { o.form = true }),
 	"POST " + pathDocs + "/text":   takesIn("Add a text", textInput{}, engine.Accepted{}),

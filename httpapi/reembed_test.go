@@ -50,6 +50,13 @@ func TestReembed(t *testing.T) {
 	require.Equal(t, "new", under["model"])
 	require.Equal(t, 0.0, under["texts_done"])
 
+	given := h.ok(200, post, path+"/cancel", "")
+	require.Equal(t, "old", given["model"])
+	require.Equal(t, "cleaning", given["reembed"].(map[string]any)["state"])
+	h.Wait()
+	require.Equal(t, map[string]any{"model": "old", "dimension": 16.0}, h.ok(200, get, acmeMain, "")["embedding"])
+	refused(t, h.as(h.admin, post, path+"/cancel", ""), 409, "CONFLICT")
+	require.Equal(t, "started", h.ok(202, post, path, "")["status"])
 	gate.Open()
 	h.Wait()
 	require.Equal(t, map[string]any{"model": "new", "dimension": 24.0}, h.ok(200, get, acmeMain, "")["embedding"])
@@ -59,4 +66,5 @@ func TestReembed(t *testing.T) {
 	// It is the knowledge base's manager who may ask for it.
 	key := h.key("acme", nil, tenancy.PermDocumentUpdate, tenancy.PermKBAccess)
 	refused(t, h.as(key, post, path, ""), 403, "FORBIDDEN")
+	refused(t, h.as(key, post, path+"/cancel", ""), 403, "FORBIDDEN")
 }

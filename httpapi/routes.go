@@ -150,6 +150,7 @@ func (s *Server) ownRoutes() []route {
 		s.writes(get, pathKB+"/export", tenancy.PermKBManage, s.exportKB),
 		s.writes(post, pathKB+"/import", tenancy.PermKBManage, s.importKB, "signer"),
 		s.writes(post, pathKB+"/reembed", tenancy.PermKBManage, s.reembed, "dry_run"),
+		s.writes(post, pathKB+"/reembed/cancel", tenancy.PermKBManage, s.cancelReembed),
 
 		s.writes(post, pathDocs+"/add", tenancy.PermDocumentCreate, s.addFiles),
 		s.writes(post, pathDocs+"/text", tenancy.PermDocumentCreate, s.addText),

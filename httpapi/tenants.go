@@ -167,6 +167,15 @@ func (s *Server) reembed(w http.ResponseWriter, r *http.Request, kb *engine.KB) 
 	return success(w, out)
 }
 
+// cancelReembed gives the change up; getKB shows when what it had made is gone.
+func (s *Server) cancelReembed(w http.ResponseWriter, r *http.Request, kb *engine.KB) error {
+	out, err := kb.CancelReembed(r.Context())
+	if err != nil {
+		return err
+	}
+	return success(w, out)
+}
+
 func (s *Server) deleteKB(w http.ResponseWriter, r *http.Request, who tenancy.Principal) error {
 	if err := s.o.Store.DeleteKB(r.Context(), who, param(r, "tenant"), param(r, "kb")); err != nil {
 		return err
