@@ -54,10 +54,7 @@ func labelsOf(t *testing.T, kb *engine.KB) []string {
 // A merge makes two one under the name that was asked for; taking it back leaves
 // no trace in the records or in any answer.
 func TestMerge_AndBack(t *testing.T) {
-	for name, o := range map[string]engine.Options{
-		"pure":   {Extractor: &byLines{}},
-		"served": {Extractor: &byLines{}, Embedder: served{&enginetest.Embedder{}}},
-	} {
+	for name, o := range embeddings() {
 		t.Run(name, func(t *testing.T) {
 			v := enginetest.New(t, o)
 			r := rand.New(rand.NewPCG(3, 3))
@@ -481,10 +478,7 @@ func act(kb *engine.KB, r *rand.Rand, merges *[]string) error {
 // sees what one sees that is read afresh, and both see what a new base sees with
 // the same documents, aliases and edits.
 func TestEdit_RandomSequences(t *testing.T) {
-	for name, o := range map[string]engine.Options{
-		"pure":   {Extractor: &byLines{}},
-		"served": {Extractor: &byLines{}, Embedder: served{&enginetest.Embedder{}}},
-	} {
+	for name, o := range embeddings() {
 		t.Run(name, func(t *testing.T) {
 			o.ChunkTokens, o.ChunkOverlap = 60, 1
 			v := enginetest.New(t, o)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,7 +104,7 @@ func New(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine options: %w", err)
 	}
-	e := &Engine{o: o, models: places{free: o.ModelConcurrency}, searches: places{free: runtime.GOMAXPROCS(0), spare: searchSpare}, memory: newMemory(o.QueryCacheBytes), parsing: parsing{each: max(1, o.Workers/2)}}
+	e := &Engine{o: o, models: places{free: o.ModelConcurrency}, searches: places{free: processors(), spare: searchSpare}, memory: newMemory(o.QueryCacheBytes), parsing: parsing{each: max(1, o.Workers/2)}}
 	if x, ok := o.Extractor.(*modelExtractor); ok {
 		e.extractors = map[string]*modelExtractor{}
 		for name, c := range o.Models.Chatters {

@@ -247,7 +247,7 @@ func snippet(text string, wanted *stemSet) (from, to int) {
 	}
 	s := scans.Get().(*scanned)
 	defer scans.Put(s)
-	defer s.forgetKeys()
+	defer s.forget()
 	s.scan(text)
 	sentences := s.sentences(text)
 	if len(sentences) == 0 {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 
 	"golang.org/x/sync/errgroup"
 
@@ -370,7 +369,7 @@ func (l *loader) batch(after []byte, want map[version]int) (batch []raw, last []
 func onAll[T any](n int, f func(int) (T, error)) ([]T, error) {
 	out := make([]T, n)
 	var g errgroup.Group
-	workers := max(1, min(runtime.GOMAXPROCS(0), n/16))
+	workers := max(1, min(processors(), n/16))
 	for w := range workers {
 		g.Go(func() (err error) {
 			for i := w; i < n && err == nil; i += workers {

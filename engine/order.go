@@ -49,7 +49,7 @@ func (m *matcher) wordsIn(text string) []int {
 	}
 	s := scans.Get().(*scanned)
 	defer scans.Put(s)
-	defer s.forgetKeys()
+	defer s.forget()
 	s.scan(text)
 	from := len(m.found)
 	for i := range s.parts {

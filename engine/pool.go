@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -96,7 +95,7 @@ type openKB struct {
 
 func newPool(e *Engine) *pool {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &pool{eng: e, ctx: ctx, cancel: cancel, open: map[tenancy.SpaceID]*openKB{}, sized: map[tenancy.SpaceID]int64{}, lru: list.New(), counting: make(chan struct{}, 1), graphs: make(chan struct{}, runtime.GOMAXPROCS(0)), keeping: make(chan struct{}, 1)}
+	p := &pool{eng: e, ctx: ctx, cancel: cancel, open: map[tenancy.SpaceID]*openKB{}, sized: map[tenancy.SpaceID]int64{}, lru: list.New(), counting: make(chan struct{}, 1), graphs: make(chan struct{}, processors()), keeping: make(chan struct{}, 1)}
 	p.watches.Go(p.watchRest)
 	if e.o.MaxIdle > 0 {
 		p.work.Add(1)

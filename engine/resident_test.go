@@ -41,6 +41,15 @@ type served struct{ *enginetest.Embedder }
 
 func (served) Pure() bool { return false }
 
+// embeddings are the two kinds of base that a copy is kept of: one whose vectors are
+// made again from the text, and one that stores what a server answered.
+func embeddings() map[string]engine.Options {
+	return map[string]engine.Options{
+		"pure":   {Extractor: &byLines{}},
+		"served": {Extractor: &byLines{}, Embedder: served{&enginetest.Embedder{}}},
+	}
+}
+
 var spellings = [][]string{
 	{"Ada Lovelace", "ada lovelace", "ADA LOVELACE"}, {"Charles Babbage", "Babbage"}, {"Babbage", "babbage"},
 	{"Analytical Engine", "analytical engine"}, {"London"}, {"Turin", "TURIN"}, {"Menabrea"}, {"!!!"}, {"小説", "小説"},
@@ -109,10 +118,7 @@ func observe(t testing.TB, v *enginetest.Env, name string) string {
 
 // A copy that followed a history sees what one sees that is read afresh.
 func TestResident_IncrementalIsFresh(t *testing.T) {
-	for name, o := range map[string]engine.Options{
-		"pure":   {Extractor: &byLines{}},
-		"served": {Extractor: &byLines{}, Embedder: served{&enginetest.Embedder{}}},
-	} {
+	for name, o := range embeddings() {
 		t.Run(name, func(t *testing.T) {
 			o.ChunkTokens, o.ChunkOverlap = 60, 1
 			v := enginetest.New(t, o)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -55,6 +56,10 @@ type places struct {
 	asker            string
 	asked, elseAsked time.Time
 }
+
+// processors is how much can be computed at once: Go may have been given more threads
+// than there are processors, so that the system shares them out.
+func processors() int { return min(runtime.GOMAXPROCS(0), runtime.NumCPU()) }
 
 // account is a tenant that waits, runs, or has had more than its share of late.
 type account struct {

@@ -44,12 +44,12 @@ func (r *resident) encodeDocuments(b []byte) []byte {
 		}
 		b = flat.AppendString(b, string(created))
 		b = flat.AppendUint(b, uint64(len(d.metadata)))
-		for name, v := range d.metadata {
+		for _, name := range slices.Sorted(maps.Keys(d.metadata)) {
 			b = flat.AppendString(b, name)
-			if s, ok := v.(string); ok {
+			if s, ok := d.metadata[name].(string); ok {
 				b = flat.AppendString(append(b, metadataText), s)
 			} else {
-				b = flat.AppendString(append(b, metadataJSON), string(marshalRecord(v)))
+				b = flat.AppendString(append(b, metadataJSON), string(marshalRecord(d.metadata[name])))
 			}
 		}
 		b = flat.AppendUint(b, uint64(len(d.chunks)))

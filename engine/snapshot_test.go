@@ -41,10 +41,7 @@ func restored(t *testing.T, v *enginetest.Env, name string) string {
 // Whatever happened to a base, and whatever is done to it after it has come out of a
 // snapshot, readers see what they see of its records.
 func TestSnapshot_IsTheRecords(t *testing.T) {
-	for name, o := range map[string]engine.Options{
-		"pure":   {Extractor: &byLines{}},
-		"served": {Extractor: &byLines{}, Embedder: served{&enginetest.Embedder{}}},
-	} {
+	for name, o := range embeddings() {
 		t.Run(name, func(t *testing.T) {
 			o.ChunkTokens, o.ChunkOverlap = 60, 1
 			v := enginetest.New(t, o)

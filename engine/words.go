@@ -4,7 +4,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-	"unsafe"
 )
 
 // Sentence is a stretch of a text, Start and End in bytes, End exclusive.
@@ -65,8 +64,6 @@ type scanned struct {
 	words []word
 	parts []part
 	ends  []int // end of each sentence that a mark or a line break closed
-
-	smalls []byte // of keys of words with capitals, one after another
 }
 
 // A line of minWrapped to maxWrapped bytes is taken as wrapped by an editor: the
@@ -90,19 +87,11 @@ func scan(text string) scanned {
 	return s
 }
 
-// forget lets go of the text and keeps the memory for the next, but for that of keys,
-// which others may hold.
+// forget lets go of the text and keeps the memory for the next; keys stay good.
 func (s *scanned) forget() {
 	clear(s.words)
 	clear(s.parts)
-	s.words, s.parts, s.ends, s.smalls = s.words[:0], s.parts[:0], s.ends[:0], nil
-}
-
-// forgetKeys is forget for who holds no key: their memory is used again, too.
-func (s *scanned) forgetKeys() {
-	smalls := s.smalls[:0]
-	s.forget()
-	s.smalls = smalls
+	s.words, s.parts, s.ends = s.words[:0], s.parts[:0], s.ends[:0]
 }
 
 // scan is scan into an empty s.
@@ -130,7 +119,7 @@ func (s *scanned) scan(text string) {
 		case bytes == byteSmall:
 			s.parts = append(s.parts, part{key: w.text})
 		case bytes&byteOther == 0:
-			s.parts = append(s.parts, part{key: s.small(w.text), upper: byteClass[w.text[0]] == byteCapital})
+			s.parts = append(s.parts, part{key: strings.ToLower(w.text), upper: byteClass[w.text[0]] == byteCapital})
 		default:
 			s.parts = appendParts(s.parts, w.text)
 		}
@@ -269,21 +258,6 @@ var byteClass = func() (t [256]uint8) {
 	}
 	return t
 }()
-
-// small is a word of ASCII letters and digits in small letters, in memory of the
-// scanned that many words share: the string is good until forgetKeys.
-func (s *scanned) small(word string) string {
-	at := len(s.smalls)
-	for i := range len(word) {
-		c := word[i]
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		s.smalls = append(s.smalls, c)
-	}
-	// Nothing writes there again: what is appended lies behind, or elsewhere.
-	return unsafe.String(&s.smalls[at], len(word))
-}
 
 // isWordRune: letters, digits and combining marks make words.
 func isWordRune(r rune) bool {

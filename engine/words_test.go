@@ -174,16 +174,3 @@ func FuzzAnalysis(f *testing.F) {
 		require.Zero(t, r.lex.Bytes())
 	})
 }
-
-// What is kept of one text is not written over by the next.
-func TestScan_KeysLast(t *testing.T) {
-	s := new(scanned)
-	s.scan("Ada Lovelace")
-	kept := s.parts[1].key
-	s.forget()
-	s.scan("CHARLES BABBAGE")
-	s.forgetKeys()
-	s.scan("TURIN MENABREA")
-	require.Equal(t, "lovelace", kept)
-	require.Equal(t, "menabrea", s.parts[1].key)
-}

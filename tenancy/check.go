@@ -28,9 +28,9 @@ const checkPage = 1000
 // Check walks the whole catalogue and calls report with a sentence for everything that
 // does not add up: an index and its record that disagree, a count that is wrong, a key,
 // a job or a record of nobody, a namespace whose counters or checksums fail, a broken
-// audit chain, a file that never changes and did. It goes on after a problem and returns an error only if it could not go
-// on. It needs a store that nobody is writing to: on a live one it may report what was
-// changing while it looked.
+// audit chain, a file that never changes and did. It goes on after a problem and returns
+// an error only if it could not go on. It needs a store that nobody is writing to: on a
+// live one it may report what was changing while it looked.
 func (s *Store) Check(ctx context.Context, report func(problem string)) (Counts, error) {
 	c := &checker{Store: s, ctx: ctx, report: report, tenants: map[uint64]bool{}, kbs: map[uint64]string{}, unswept: map[uint64]bool{}}
 	for _, step := range []func() error{

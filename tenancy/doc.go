@@ -20,8 +20,9 @@
 // for in memory. Each change and its audit record (trail.go, package audit) are one
 // transaction; what changes nothing is recorded by clerk.go, notary.go signs the log and
 // retain.go cuts it. A knowledge base dies in a fixed order, in delete.go; check.go verifies
-// that everything adds up, and upgrade.go brings a folder of an earlier format forward. What tenants and knowledge bases may set is in config.go, what
-// they cost in overhead.go. Secrets are made and judged in secret.go.
+// that everything adds up, and upgrade.go brings a folder of an earlier format forward.
+// What tenants and knowledge bases may set is in config.go, what they cost in overhead.go.
+// Secrets are made and judged in secret.go.
 //
 // What a tenant may use is its Quota (quota.go); what it has in use is counted by
 // Space.Commit in the transaction that changes it (quota_count.go), but for calls and model

@@ -54,7 +54,7 @@ func newHasher(cost hashCost) *hasher {
 	if cost == (hashCost{}) {
 		cost = defaultHashCost
 	}
-	h := &hasher{cost: cost, slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+	h := &hasher{cost: cost, slots: make(chan struct{}, max(1, min(runtime.GOMAXPROCS(0), runtime.NumCPU())/2))}
 	// A hash of nothing anybody can type: its salt and sum are random.
 	h.none = encodeHash(cost, randomBytes(saltBytes), randomBytes(hashBytes))
 	return h

@@ -19,10 +19,11 @@ func checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Verify every invariant of a stopped store",
 		Long: `check reads the data folder of a stopped server and verifies it: every file as it was
-left, and if all are, every record's checksum, the counters against a scan, the catalogue, and for each knowledge
-base that documents, chunks, vectors, contributions and jobs agree. It changes
-nothing but the audit record of its own visit; a folder of an earlier format is brought
-forward first, as serve does. It prints each problem on a line and exits with 1 if there is one.
+left, and if all are, every record's checksum, the counters against a scan, the
+catalogue, and for each knowledge base that documents, chunks, vectors, contributions
+and jobs agree. It changes nothing but the audit record of its own visit; a folder of
+an earlier format is brought forward first, as serve does. It prints each problem on a
+line and exits with 1 if there is one.
 
 With --dump it prints the canonical dump of each knowledge base instead: equal
 dumps mean equal content, however it came about.`,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 
 func main() {
 	ownerOnly()
+	shareProcessors()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := root().ExecuteContext(ctx); err != nil {
@@ -20,6 +22,19 @@ func main() {
 			fmt.Fprintln(os.Stderr, "alcove:", err)
 		}
 		os.Exit(1)
+	}
+}
+
+// shareProcessors gives Go twice as many threads as there are processors. Go lets a
+// goroutine compute for ten milliseconds before another gets its turn, and when Badger
+// compacts, goroutines of it compute on every thread there is: whoever waits for a disk
+// or a client then waits for several such turns in a row. With more threads the system
+// shares out the processors, and it lets those who sleep much go before those who
+// compute. Where a quota leaves Go fewer threads than there are processors it stays at
+// that, since more would only use the quota up sooner; so does what GOMAXPROCS says.
+func shareProcessors() {
+	if n := runtime.NumCPU(); os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) == n {
+		runtime.GOMAXPROCS(2 * n)
 	}
 }
 
