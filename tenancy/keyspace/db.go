@@ -119,6 +119,9 @@ func (db *DB) open() (err error) {
 	return db.makeBallast()
 }
 
+// levelZeroTables is how many flushed memtables start a compaction.
+const levelZeroTables = 10
+
 // openBadger opens Badger as store measurements say (docs in doc.go). A panic in
 // this goroutine is ErrDamaged; one in Badger's own cannot be caught.
 func openBadger(o Options) (b *badger.DB, err error) {
@@ -136,15 +139,14 @@ func openBadger(o Options) (b *badger.DB, err error) {
 		WithBlockCacheSize(o.BlockCacheBytes).
 		WithIndexCacheSize(o.IndexCacheBytes).
 		WithNumCompactors(2).
-		// Badger's own figures. Starting a compaction at the third table, to open in
-		// less memory, rewrites the level below more often under ingest.
-		WithNumLevelZeroTables(5).
-		WithNumLevelZeroTablesStall(15).
-		// As much as the five tables of level 0 take, compressed: RocksDB's rule for the
-		// least rewriting (Tuning Guide, on level-style compaction). Badger's 10 MiB puts
-		// two more levels between 0 and the last of a base of 100 MB, and what comes in
-		// is written again in each.
-		WithBaseLevelSize(64 << 20).
+		// A compaction writes the level below again, so it waits for ten tables, and that
+		// level takes as much as they do: RocksDB's rule for the least rewriting (Tuning
+		// Guide, on level-style compaction). With Badger's five and 10 MiB, what comes into
+		// a store of some 100 MB is written four to seven times instead of twice, and
+		// commits wait for the disk meanwhile.
+		WithNumLevelZeroTables(levelZeroTables).
+		WithNumLevelZeroTablesStall(2 * levelZeroTables).
+		WithBaseLevelSize(levelZeroTables * o.MemTableBytes).
 		WithValueLogFileSize(64 << 20).
 		WithValueThreshold(1 << 20).
 		WithCompression(options.Snappy).
