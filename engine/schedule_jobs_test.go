@@ -63,6 +63,7 @@ func TestSchedule_LongDocumentsGiveWay(t *testing.T) {
 				case <-goOn:
 				case <-ctx.Done():
 				}
+				time.Sleep(time.Millisecond) // what a model takes: the others' document is read meanwhile
 				return ctx.Err()
 			}}}
 			v := enginetest.New(t, engine.Options{Extractor: x, Workers: workers, ModelConcurrency: 1, ChunkTokens: 16, EmbedBatch: 4})
@@ -83,7 +84,7 @@ func TestSchedule_LongDocumentsGiveWay(t *testing.T) {
 			v.Wait()
 			asked := x.Asked()
 			at := slices.IndexFunc(asked, func(s string) bool { return strings.Contains(s, "Other") })
-			require.LessOrEqual(t, at, 4*4, "of %d calls", len(asked))
+			require.Less(t, at, len(asked)/4, "of %d calls", len(asked)) // the last, if nobody gave way
 			slices.Sort(asked)
 			require.Len(t, slices.Compact(asked), len(x.Asked()), "no chunk was read twice")
 		})

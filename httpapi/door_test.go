@@ -458,6 +458,7 @@ DELETE {kb}: kb:delete
 GET {kb}/export: kb:manage
 POST {kb}/import: kb:manage
 POST {kb}/reembed: kb:manage
+POST {kb}/reembed/cancel: kb:manage
 POST {kb}/documents/add: document:create
 POST {kb}/documents/text: document:create
 POST {kb}/documents/texts: document:create
