@@ -28,11 +28,11 @@ func TestLimiter_NoWindowIsOverItsLimit(t *testing.T) {
 		keys   int
 		length time.Duration
 	}{
-		{1, time.Minute, 1000, 2 * time.Hour},
-		{10, time.Minute, 1000, 3 * time.Hour},
-		{50, time.Hour, 1000, 12 * time.Hour},
-		{100, time.Minute, 100, 3 * time.Hour},
-		{5000, time.Minute, 10, 20 * time.Minute}, // kept in grains
+		{1, time.Minute, rounds(1000), 2 * time.Hour},
+		{10, time.Minute, rounds(200), 3 * time.Hour},
+		{50, time.Hour, rounds(200), 12 * time.Hour},
+		{100, time.Minute, rounds(20), 3 * time.Hour},
+		{5000, time.Minute, rounds(10), 20 * time.Minute}, // kept in grains
 	} {
 		t.Run(fmt.Sprintf("%d in %v", c.limit, c.span), func(t *testing.T) {
 			clock := newFakeClock()
@@ -84,7 +84,7 @@ func TestLimiter_SteadyTrafficPasses(t *testing.T) {
 			l := NewLimiter(limit, time.Minute, clock.now)
 			rng := rand.New(rand.NewPCG(1, uint64(limit)))
 			start := clock.t
-			for i := range min(10*limit, 200_000) {
+			for i := range min(10*limit, int64(rounds(200_000))) {
 				at := time.Duration(i+1) * time.Minute / time.Duration(limit)
 				if jitter && limit > 1 { // late by up to a hundredth of a slot, never early
 					at = at*101/100 + time.Duration(rng.Int64N(int64(time.Minute)/limit/101))

@@ -44,7 +44,7 @@ func TestQuota_CountersAreAScan(t *testing.T) {
 	s, c := open(t, Options{Dir: dir})
 	tenants := []string{"acme", "globex"}
 	kbs := map[string]bool{}
-	for i := range 400 {
+	for i := range rounds(400) {
 		tenant := tenants[rng.IntN(len(tenants))]
 		path := fmt.Sprintf("%s/kb-%d", tenant, rng.IntN(3))
 		if !kbs[path] {

@@ -45,6 +45,15 @@ func open(t testing.TB, o Options) (*Store, *clock) {
 	return s, c
 }
 
+// rounds is n, or a tenth of it under the race detector: what a test finds by its number
+// of rounds is found without.
+func rounds(n int) int {
+	if raced {
+		return n / 10
+	}
+	return n
+}
+
 // letWrite has the clerk write what it was told, so that nothing moves the audit log
 // while somebody looks at it in several transactions.
 func letWrite(s *Store) {

@@ -181,7 +181,7 @@ func markBefore(marks []audit.Mark, at int) (size uint64) {
 	return size
 }
 
-// Nine attacks, each at 100 random places, each crude (the record alone is touched) and
+// Nine attacks, each at 100 random places (fewer under the race detector), each crude (the record alone is touched) and
 // as good as it can be made without the keys: all are found, and the first bad record
 // is named. Where the attacker's records are good ones, from an older store, what is
 // named is the stretch between the checkpoints that they lie in.
@@ -346,7 +346,7 @@ func TestAudit_AttacksAreFound(t *testing.T) {
 	}
 	for name, attack := range attacks {
 		t.Run(name, func(t *testing.T) {
-			for try := range 100 {
+			for try := range rounds(100) {
 				r := rand.New(rand.NewPCG(uint64(try), 7))
 				at := r.IntN(n)
 				img, want, exact := attack(at, r)
@@ -375,7 +375,7 @@ func TestAudit_AttacksAreFound(t *testing.T) {
 		require.EqualValues(t, 1, b.Seq)
 	})
 	t.Run("the signing key changed and everything signed again", func(t *testing.T) {
-		for try := range 100 {
+		for try := range rounds(100) {
 			r := rand.New(rand.NewPCG(uint64(try), 8))
 			at := r.IntN(n)
 			signer, err := audit.NewSigner(bytes.Repeat([]byte{byte(try)}, 32))

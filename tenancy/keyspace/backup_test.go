@@ -68,15 +68,13 @@ func TestBackup_UnderLoad(t *testing.T) {
 			for w := range 3 {
 				writers.Go(func() {
 					r := rand.New(rand.NewPCG(seed, uint64(100*round+10*i+w)))
-					for n := 0; ; n++ {
+					for range 200 {
 						select {
 						case <-stop:
 							return
 						default:
 						}
-						if n < 200 {
-							require.NoError(t, write(r, uint64(w)))
-						}
+						require.NoError(t, write(r, uint64(w)))
 					}
 				})
 			}
