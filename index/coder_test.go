@@ -14,6 +14,7 @@ import (
 
 // The graph inside coder/hnsw finds what a scan finds, also after deletes.
 func TestCoder_FindsWhatAScanFinds(t *testing.T) {
+	oneGoroutine(t)
 	r := rand.New(rand.NewPCG(50, 50))
 	rows, queries := sets["two copies of each"](r, 3000, 32)
 	v := settled(t, Options{From: 1000, Backend: Coder}, rows, numbers(len(rows)))
