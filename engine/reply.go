@@ -239,8 +239,11 @@ func trimQuotes(s string) string {
 var (
 	placeholder = regexp.MustCompile(`^[{<\[].*[}>\]]$|[{}]|<\||\|>|entity_name|source_entity|target_entity`)
 	numberName  = regexp.MustCompile(`^[0-9.]+$`)
-	marksOnly   = regexp.MustCompile(`^[^\p{L}\p{N}]*$`)
 )
+
+// placeholderMarks has one byte of whatever placeholder matches: a name without any is
+// not asked, which is nearly every one.
+const placeholderMarks = "{}[<|_"
 
 // cleanName returns a name as the graph may hold it, "" when it is none: empty,
 // too long, a short number, punctuation, or a placeholder of the prompt. Names
@@ -250,11 +253,13 @@ func cleanName(s string) string {
 	s = cleanText(halfWidth(s), len(s)+utf8.UTFMax)
 	s = strings.TrimSpace(trimQuotes(strings.Trim(s, "*_# \t")))
 	switch {
-	case marksOnly.MatchString(s), placeholder.MatchString(s):
+	case strings.IndexFunc(s, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }) < 0:
+		return ""
+	case strings.ContainsAny(s, placeholderMarks) && placeholder.MatchString(s):
 		return ""
 	case len(s) > maxNameBytes || utf8.RuneCountInString(s) > maxNameRunes:
 		return ""
-	case numberName.MatchString(s) && (len(s) < 3 || strings.Contains(s, ".") && len(s) < 6):
+	case len(s) < 6 && (len(s) < 3 || strings.Contains(s, ".")) && numberName.MatchString(s):
 		return ""
 	}
 	return joinScripts(s)
