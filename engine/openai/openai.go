@@ -2,9 +2,10 @@ package openai
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
-	"net/http"
 	"strings"
 	"sync/atomic"
 
@@ -24,7 +25,7 @@ type Options struct {
 	EmbedModel    string        // needed by Embedder
 	ContextTokens int           // 0: the server alone knows its window
 	Dimensions    int           // 0: the model's own; otherwise asked for with each text
-	EmbedBatch    int           // 64 texts a request
+	EmbedBatch    int           // engine.DefaultEmbedBatch texts a request
 	Remote        engine.RemoteOptions
 }
 
@@ -32,8 +33,6 @@ type Options struct {
 type Client struct {
 	o      Options
 	api    *openai.Client
-	http   *http.Client
-	base   string // of the addresses of its endpoints
 	remote *engine.Remote
 	// noSchema says that the server has refused a schema and taken JSON without.
 	noSchema atomic.Bool
@@ -51,9 +50,9 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{o: o, remote: remote, http: remote.Client(), base: strings.TrimRight(o.URL, "/")}
+	c := &Client{o: o, remote: remote}
 	config := openai.DefaultConfig(o.APIKey.Reveal())
-	config.BaseURL, config.HTTPClient = c.base, c.http
+	config.BaseURL, config.HTTPClient = strings.TrimRight(o.URL, "/"), remote.Client()
 	c.api = openai.NewClientWithConfig(config)
 	return c, nil
 }
@@ -211,4 +210,60 @@ func (c *Client) fail(ctx context.Context, err error) error {
 		return c.remote.StatusError(request.HTTPStatusCode, string(request.Body))
 	}
 	return c.remote.Error(ctx, err)
+}
+
+// embed sends one batch to /embeddings. Servers may answer in another order.
+// Vectors are asked for as base64, whose decoding costs a fraction of that of
+// numbers. A server that refuses it, or answers numbers, is asked for numbers from
+// then on.
+func (c *Client) embed(ctx context.Context, texts []string) (vectors [][]float32, tokens int, err error) {
+	q := openai.EmbeddingRequest{Model: openai.EmbeddingModel(c.o.EmbedModel), Input: texts, Dimensions: c.o.Dimensions}
+	if !c.noBase64.Load() {
+		q.EncodingFormat = openai.EmbeddingEncodingFormatBase64
+	}
+	r, err := c.api.CreateEmbeddings(ctx, q)
+	switch {
+	case q.EncodingFormat == "":
+	case err == nil:
+		c.base64.Store(true)
+	case c.noBase64At(ctx, err):
+		// One call more, once: the library does not keep an answer that it cannot read.
+		q.EncodingFormat = ""
+		if r, err = c.api.CreateEmbeddings(ctx, q); err == nil {
+			c.noBase64.Store(true)
+		}
+	}
+	if err != nil {
+		return nil, 0, c.fail(ctx, err)
+	}
+	vectors = make([][]float32, len(r.Data))
+	for _, d := range r.Data {
+		if d.Index < 0 || d.Index >= len(vectors) || vectors[d.Index] != nil {
+			return nil, 0, c.remote.Error(ctx, errors.New("vectors do not match the texts"))
+		}
+		vectors[d.Index] = d.Embedding
+	}
+	return vectors, r.Usage.PromptTokens, nil
+}
+
+// noBase64At reports whether an answer to a request for base64 may be the server's
+// way to say that it has none: numbers, or a refusal, in whatever words, by one that
+// has never given any.
+func (c *Client) noBase64At(ctx context.Context, err error) bool {
+	var number *json.UnmarshalTypeError
+	var text base64.CorruptInputError
+	if errors.As(err, &number) || errors.As(err, &text) {
+		return true
+	}
+	var answer *openai.APIError
+	var request *openai.RequestError
+	status := 0
+	switch {
+	case c.base64.Load():
+	case errors.As(err, &answer):
+		status = answer.HTTPStatusCode
+	case errors.As(err, &request):
+		status = request.HTTPStatusCode
+	}
+	return (status == 400 || status == 422) && !errors.Is(c.fail(ctx, err), engine.ErrPromptTooLong)
 }
