@@ -25,10 +25,17 @@ func (e *Engine) embedTexts(ctx context.Context, m Embedder, u urgency, texts []
 	if len(texts) == 0 {
 		return nil, nil
 	}
+	return e.embedLate(ctx, m, u, func() []string { return texts })
+}
+
+// embedLate is embedTexts of what take returns when the model has a place for the call.
+func (e *Engine) embedLate(ctx context.Context, m Embedder, u urgency, take func() []string) ([][]float32, error) {
+	var texts []string
 	var vectors [][]float32
 	call := func() (err error) {
 		defer recovered(&err, "embedding")
 		defer func(start time.Time) { e.meter.embeddings.observe(time.Since(start)) }(time.Now())
+		texts = take()
 		vectors, err = m.Embed(ctx, texts)
 		if err == nil {
 			err = checkVectors(m.Model(), vectors, len(texts), 0)

@@ -48,7 +48,7 @@ type Options struct {
 	MaxChunks        int           // 200,000 a document
 	MaxPending       int           // 100,000 waiting documents in all
 	Workers          int           // 8: documents worked on at once; they share syncs
-	EmbedBatch       int           // 64 texts a call
+	EmbedBatch       int           // DefaultEmbedBatch texts a call
 	ModelConcurrency int           // 4 model calls at once, for the whole server
 	ChunkAttempts    int           // 4 tries of a model call before its chunk fails
 	AwayAttempts     int           // 20 tries of a model server that does nothing at all before the document fails
@@ -161,7 +161,7 @@ func (o Options) withDefaults() (Options, error) {
 	}{
 		{&o.ChunkTokens, 1200}, {&o.MaxDocumentBytes, 50 << 20}, {&o.MaxTexts, 1000},
 		{&o.MaxMetadataBytes, 16 << 10}, {&o.MaxCallMetadata, 1 << 20}, {&o.MaxChunks, 200_000}, {&o.MaxPending, 100_000},
-		{&o.Workers, 8}, {&o.EmbedBatch, 64}, {&o.ModelConcurrency, 4}, {&o.ChunkAttempts, 4}, {&o.AwayAttempts, 20}, {&o.MaxOpen, 100},
+		{&o.Workers, 8}, {&o.EmbedBatch, DefaultEmbedBatch}, {&o.ModelConcurrency, 4}, {&o.ChunkAttempts, 4}, {&o.AwayAttempts, 20}, {&o.MaxOpen, 100},
 		{&o.RelatedChunks, 5}, {&o.RerankChunks, 200}, {&o.RerankTokens, 4096},
 	} {
 		if *d.v < 0 {

@@ -8,8 +8,9 @@ import (
 )
 
 // gatherWait bounds how long chunks wait for those of other documents to share an
-// embedding call with. A call of a real model takes longer.
-const gatherWait = 20 * time.Millisecond
+// embedding call with, before they ask for a place among the calls of models. A model
+// that reads a chunk takes longer.
+const gatherWait = 200 * time.Millisecond
 
 // gatherer lets documents that are worked on at once share embedding calls: short
 // documents would take one each. A vector is a function of its text alone, so who
@@ -32,23 +33,24 @@ type gathered struct {
 	texts   []string
 	sharers int
 	full    chan struct{} // closed when nobody more is waited for
+	waited  bool          // it is closed
 	done    chan struct{} // closed when vectors and err are there
 	vectors [][]float32
 	err     error
 }
 
 // embedShared is embedTexts for work on a document, of which the texts of others may
-// be part: batch texts a call at the most, inHand documents being worked on now.
-func (e *Engine) embedShared(ctx context.Context, m Embedder, texts []string, batch, inHand int) ([][]float32, error) {
-	if m.Pure() || inHand < 2 || len(texts) >= batch || !reflect.TypeOf(m).Comparable() {
+// be part: batch texts a call at the most, coming documents being on their way to one, it among them.
+func (e *Engine) embedShared(ctx context.Context, m Embedder, texts []string, batch, coming int) ([][]float32, error) {
+	if m.Pure() || coming < 2 || len(texts) >= batch || !reflect.TypeOf(m).Comparable() {
 		return e.embedTexts(ctx, m, forWork, texts)
 	}
 	who := sharing{m: m}
 	if s := payer(ctx); s != nil {
 		who.tenant = s.TenantID()
 	}
-	vectors, err := e.gather.embed(ctx, who, texts, batch, inHand, func(all []string) ([][]float32, error) {
-		return e.embedTexts(ctx, m, forWork, all)
+	vectors, err := e.gather.embed(ctx, who, texts, batch, coming, func(all func() []string) ([][]float32, error) {
+		return e.embedLate(ctx, m, forWork, all)
 	})
 	if err != nil && ctx.Err() == nil {
 		return e.embedTexts(ctx, m, forWork, texts)
@@ -58,7 +60,8 @@ func (e *Engine) embedShared(ctx context.Context, m Embedder, texts []string, ba
 
 // embed puts texts into the call that is open for who shares it, or opens one and
 // makes it with call as soon as it is full, nobody is missing, or gatherWait is over.
-func (g *gatherer) embed(ctx context.Context, who sharing, texts []string, batch, inHand int, call func([]string) ([][]float32, error)) ([][]float32, error) {
+// Others may still join while call waits for its turn, until it takes the texts.
+func (g *gatherer) embed(ctx context.Context, who sharing, texts []string, batch, coming int, call func(func() []string) ([][]float32, error)) ([][]float32, error) {
 	g.mu.Lock()
 	c := g.open[who]
 	if c != nil && len(c.texts)+len(texts) > batch {
@@ -68,8 +71,10 @@ func (g *gatherer) embed(ctx context.Context, who sharing, texts []string, batch
 	if c != nil {
 		at := len(c.texts)
 		c.texts = append(c.texts, texts...)
-		if c.sharers++; c.sharers >= inHand || len(c.texts) == batch {
+		if c.sharers++; len(c.texts) == batch {
 			g.shut(who, c)
+		} else if c.sharers >= coming {
+			c.enough()
 		}
 		g.mu.Unlock()
 		select {
@@ -95,12 +100,14 @@ func (g *gatherer) embed(ctx context.Context, who sharing, texts []string, batch
 	case <-t.C:
 	case <-ctx.Done(): // the call fails at once, and the others ask for themselves
 	}
-	g.mu.Lock()
-	if g.open[who] == c {
+	take := func() []string {
+		g.mu.Lock()
+		defer g.mu.Unlock()
 		g.shut(who, c)
+		return c.texts
 	}
-	g.mu.Unlock() // from here on nobody joins
-	c.vectors, c.err = call(c.texts)
+	c.vectors, c.err = call(take)
+	take() // where it has not come to that
 	close(c.done)
 	if c.err != nil {
 		return nil, c.err
@@ -108,8 +115,18 @@ func (g *gatherer) embed(ctx context.Context, who sharing, texts []string, batch
 	return c.vectors[:len(texts)], nil
 }
 
-// shut ends the gathering for a call. g.mu is held.
+// shut ends the gathering for a call: nobody joins any more. g.mu is held.
 func (g *gatherer) shut(who sharing, c *gathered) {
-	delete(g.open, who)
-	close(c.full)
+	if g.open[who] == c {
+		delete(g.open, who)
+	}
+	c.enough()
+}
+
+// enough ends the wait for others. The gatherer's mu is held.
+func (c *gathered) enough() {
+	if !c.waited {
+		c.waited = true
+		close(c.full)
+	}
 }

@@ -49,8 +49,9 @@ func TestGatherer(t *testing.T) {
 		texts   []int // of each document
 		apart   time.Duration
 		inHand  int
-		bad     int // this text is refused
-		hangsUp int // this document's caller goes at once; 0 for none, they count from 1
+		bad     int           // this text is refused
+		hangsUp int           // this document's caller goes at once; 0 for none, they count from 1
+		busy    time.Duration // until then other calls have every place
 		calls   int
 		takes   time.Duration
 	}{
@@ -60,6 +61,7 @@ func TestGatherer(t *testing.T) {
 		"over the batch":          {texts: []int{3, 3, 3, 3, 3}, inHand: 5, calls: 3, takes: time.Second + gatherWait},
 		"a batch of its own":      {texts: []int{8, 1, 1}, inHand: 3, calls: 2, takes: time.Second + gatherWait},
 		"one after the other":     {texts: []int{1, 1, 1}, apart: 2 * gatherWait, inHand: 3, calls: 3, takes: time.Second + 5*gatherWait},
+		"no place is free":        {texts: []int{1, 1, 1}, apart: 2 * gatherWait, inHand: 3, busy: 5 * time.Second, calls: 1, takes: 6 * time.Second},
 		"a bad text":              {texts: []int{1, 1, 1}, inHand: 3, bad: 2, calls: 4, takes: 2 * time.Second},
 		"the first one hangs up":  {texts: []int{1, 1, 1}, inHand: 3, hangsUp: 1, calls: 3},
 		"the second one hangs up": {texts: []int{1, 1, 1}, inHand: 3, hangsUp: 2, calls: 1},
@@ -68,6 +70,11 @@ func TestGatherer(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				e := &Engine{models: places{free: 8}}
 				m := &counted{}
+				if tc.busy > 0 {
+					e.models.free = 1
+					go e.model(context.Background(), forWork, func() error { time.Sleep(tc.busy); return nil })
+					synctest.Wait()
+				}
 				if tc.bad > 0 {
 					m.bad = word(tc.bad)
 				}

@@ -94,6 +94,8 @@ type running struct {
 	space   tenancy.SpaceID // these two of a document's job, once known
 	version version
 
+	embedded bool // no chunk of it waits for a vector now; guarded by queue.mu
+
 	// What a person who watches wants to know, guarded by queue.mu.
 	waiting  bool
 	attempts int // failed tries of the model call in work
@@ -221,16 +223,23 @@ func (q *queue) working(r *running, s tenancy.SpaceID, v version) {
 	r.space, r.version = s, v
 }
 
-// inHand is how many documents are being worked on.
-func (q *queue) inHand() (n int) {
+// toEmbed is how many documents are on their way to an embedding call.
+func (q *queue) toEmbed() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, r := range q.running {
-		if r.version != (version{}) {
+		if r.version != (version{}) && !r.embedded {
 			n++
 		}
 	}
 	return n
+}
+
+// embedded notes whether a document is past its embedding call.
+func (q *queue) embedded(r *running, is bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	r.embedded = is
 }
 
 // trying notes how the model call in work fares.

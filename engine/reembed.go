@@ -344,7 +344,7 @@ func (w *reembed) read(tx *tenancy.Tx) error {
 	named := namer(tx)
 	seen := 0
 	return tx.Scan(kindChunk, tenancy.Scan{After: w.at.After}, func(rest, value []byte) error {
-		if w.more = seen == loadBatch || len(w.todo) == w.eng.o.EmbedBatch; w.more {
+		if w.more = seen == loadBatch || len(w.todo) == min(w.eng.o.EmbedBatch, maxGroup); w.more {
 			return tenancy.ErrStop
 		}
 		seen++

@@ -9,10 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -327,7 +327,7 @@ func CheckPrompt(q ChatRequest, window int) error {
 // EmbedderOptions are what an adapter of embeddings brings.
 type EmbedderOptions struct {
 	Model      string // as the server knows it
-	Batch      int    // 64 texts a request
+	Batch      int    // DefaultEmbedBatch texts a request
 	Dimensions int    // that Request asks for; 0: the model's own
 	// Request sends some texts and returns their vectors in order, and the tokens that
 	// the server says it read, 0 if it does not tell. Its errors are in the Remote's words.
@@ -337,14 +337,19 @@ type EmbedderOptions struct {
 // Embedder returns an Embedder over the server.
 func (r *Remote) Embedder(o EmbedderOptions) Embedder {
 	if o.Batch <= 0 {
-		o.Batch = 64
+		o.Batch = DefaultEmbedBatch
 	}
-	return &remoteEmbedder{r, o}
+	e := &remoteEmbedder{r: r, o: o}
+	e.most.Store(int64(o.Batch))
+	return e
 }
 
 type remoteEmbedder struct {
 	r *Remote
 	o EmbedderOptions
+	// most is how many texts go into a request: those of the options, or fewer where
+	// the server has refused so many and taken both halves.
+	most atomic.Int64
 }
 
 // Model names the kind of server, the model and a length that was asked for.
@@ -358,6 +363,14 @@ func (e *remoteEmbedder) Model() string {
 // Pure reports false: vectors come from a server.
 func (e *remoteEmbedder) Pure() bool { return false }
 
+// DefaultEmbedBatch is how many texts an embedding call has at most where nobody says,
+// and maxEmbedBytes bounds what it sends: some fifty chunks of the usual size, or all of
+// so many profiles, which are short.
+const (
+	DefaultEmbedBatch = 256
+	maxEmbedBytes     = 256 << 10
+)
+
 // Embed sends the texts in batches. Empty ones are refused: some servers leave
 // them out of their answer so that the vectors shift.
 func (e *remoteEmbedder) Embed(ctx context.Context, texts []string) ([][]float32, error) {
@@ -368,17 +381,56 @@ func (e *remoteEmbedder) Embed(ctx context.Context, texts []string) ([][]float32
 	}
 	out := make([][]float32, 0, len(texts))
 	dim := e.o.Dimensions
-	for batch := range slices.Chunk(texts, e.o.Batch) {
-		v, tokens, err := e.o.Request(ctx, batch)
+	for len(texts) > 0 {
+		n := e.batch(texts)
+		v, err := e.request(ctx, texts[:n])
+		if n > 1 && (errors.Is(err, ErrModelRefused) || errors.Is(err, ErrPromptTooLong)) {
+			v, err = e.halves(ctx, texts[:n], err)
+		}
 		if err == nil {
-			spend(ctx, tokens)
-			err = checkVectors(e.r.name, v, len(batch), dim)
+			err = checkVectors(e.r.name, v, n, dim)
 		}
 		if err != nil {
 			return nil, err
 		}
 		dim = len(v[0])
 		out = append(out, v...)
+		texts = texts[n:]
 	}
 	return out, nil
+}
+
+// batch is how many of some texts go into the next request, one at the least.
+func (e *remoteEmbedder) batch(texts []string) int {
+	n, size := 1, len(texts[0])
+	for most := min(len(texts), int(e.most.Load())); n < most; n++ {
+		if size += len(texts[n]); size > maxEmbedBytes {
+			break
+		}
+	}
+	return n
+}
+
+// halves asks for what was refused in two requests. When both are taken it was too
+// much for one, and no more is asked for at once from then on.
+func (e *remoteEmbedder) halves(ctx context.Context, texts []string, refused error) ([][]float32, error) {
+	n := len(texts) / 2
+	left, err := e.request(ctx, texts[:n])
+	if err != nil {
+		return nil, refused
+	}
+	right, err := e.request(ctx, texts[n:])
+	if err != nil {
+		return nil, refused
+	}
+	e.most.Store(int64(len(texts) - n))
+	return append(left, right...), nil
+}
+
+func (e *remoteEmbedder) request(ctx context.Context, texts []string) ([][]float32, error) {
+	v, tokens, err := e.o.Request(ctx, texts)
+	if err == nil {
+		spend(ctx, tokens)
+	}
+	return v, err
 }

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"context"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,5 +30,59 @@ func TestRetryAfter(t *testing.T) {
 	for _, s := range []string{"", "-1", "1.5", "Wed, 21 Oct 2026 07:28:00 GMT", "99999999999999999999"} {
 		_, ok := retryAfter(s)
 		require.False(t, ok, s)
+	}
+}
+
+// A request has so many texts, and so many bytes, at the most. Where the server takes
+// fewer it is asked for halves once, and for no more than these from then on; a text
+// that it does not take at all is the caller's fault and changes nothing.
+func TestRemote_Batches(t *testing.T) {
+	r, err := NewRemote("x", "http://h", RemoteOptions{})
+	require.NoError(t, err)
+	var asked []int
+	most := 100
+	e := r.Embedder(EmbedderOptions{Model: "m", Batch: 8, Request: func(_ context.Context, texts []string) (out [][]float32, _ int, _ error) {
+		asked = append(asked, len(texts))
+		if len(texts) > most || slices.Contains(texts, "bad") {
+			return nil, 0, ErrModelRefused
+		}
+		for _, s := range texts {
+			out = append(out, []float32{float32(len(s))})
+		}
+		return out, 0, nil
+	}})
+	embed := func(texts ...string) ([]int, error) {
+		asked = nil
+		v, err := e.Embed(context.Background(), texts)
+		if err == nil {
+			require.Len(t, v, len(texts))
+			for i, s := range texts {
+				require.Equal(t, []float32{float32(len(s))}, v[i])
+			}
+		}
+		return asked, err
+	}
+	words := strings.Fields(strings.Repeat("a bb ccc dddd ", 5))
+	long := strings.Repeat("x", maxEmbedBytes/3+1)
+	for _, c := range []struct {
+		texts []string
+		most  int
+		asked []int
+		err   error
+	}{
+		{words, 8, []int{8, 8, 4}, nil},
+		{[]string{long, long, long, "a", long}, 8, []int{2, 3}, nil},
+		{[]string{long + long + long + long, "a"}, 8, []int{1, 1}, nil},
+		{[]string{"a", "b", "bad"}, 8, []int{3, 1, 2}, ErrModelRefused},
+		{[]string{"bad", "a", "b"}, 8, []int{3, 1}, ErrModelRefused},
+		{words[:8], 8, []int{8}, nil},
+		{words, 5, []int{8, 4, 4, 4, 4, 4}, nil},
+		{words, 5, []int{4, 4, 4, 4, 4}, nil},
+		{words[:4], 1, []int{4, 2}, ErrModelRefused},
+	} {
+		most = c.most
+		got, err := embed(c.texts...)
+		require.ErrorIs(t, err, c.err)
+		require.Equal(t, c.asked, got)
 	}
 }

@@ -13,6 +13,8 @@ import (
 )
 
 const (
+	// maxGroup is how many chunks go through the models between two commits at most.
+	maxGroup = 64
 	// groupBytes is how much of chunk records one transaction takes.
 	groupBytes = 1_000_000
 	// sweepBatch is how many records one transaction of a sweep removes.
@@ -379,7 +381,7 @@ func (in *ingest) again(ctx context.Context) error {
 // groupChunks is how many chunks go through the models between two commits. With
 // a language model a group is small, so that progress shows and little is lost.
 func (in *ingest) groupChunks() int {
-	n := in.set.batch(in.eng.o.EmbedBatch)
+	n := min(in.set.batch(in.eng.o.EmbedBatch), maxGroup)
 	if in.set.chat != nil {
 		n = min(n, 4*in.eng.o.ModelConcurrency)
 	}

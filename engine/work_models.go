@@ -18,6 +18,7 @@ import (
 // make takes a group of chunks through the models: what each chunk says, several
 // at a time, then vectors in one call.
 func (in *ingest) make(ctx context.Context, group []*chunkWork) error {
+	in.eng.queue.embedded(in.run, false)
 	if in.known != nil || in.retries(group) {
 		err := in.space.View(ctx, func(tx *tenancy.Tx) error {
 			if _, err := stillMine(tx, in.ref, in.v); err != nil {
@@ -60,6 +61,7 @@ func (in *ingest) make(ctx context.Context, group []*chunkWork) error {
 	if err := in.embed(ctx, group); err != nil {
 		return fmt.Errorf("embed: %w", err)
 	}
+	in.eng.queue.embedded(in.run, true)
 	for _, w := range group {
 		w.encoded = [2][]byte{w.rec.encode(), w.said.encode()}
 	}
@@ -88,7 +90,7 @@ func (in *ingest) embed(ctx context.Context, group []*chunkWork) error {
 	}
 	var vectors [][]float32
 	err := in.try(ctx, &in.eng.embedded, nil, func() (err error) {
-		vectors, err = in.eng.embedShared(ctx, in.embedder, texts, in.set.batch(in.eng.o.EmbedBatch), in.eng.queue.inHand())
+		vectors, err = in.eng.embedShared(ctx, in.embedder, texts, in.set.batch(in.eng.o.EmbedBatch), in.eng.queue.toEmbed())
 		return err
 	})
 	if err != nil {

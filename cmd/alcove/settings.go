@@ -109,7 +109,7 @@ var settings = []setting{
 	{name: "EMBEDDING_DIM", def: "0", help: "dimensions asked of the embedding server; 0: the model's own"},
 	{name: "OLLAMA_EMBEDDING_NUM_CTX", def: "8192", help: "context window asked of Ollama for embeddings, in tokens"},
 	{name: "EMBEDDING_BINDING_API_KEY", secret: true, help: "key of the embedding server; empty: LLM_BINDING_API_KEY"},
-	{name: "EMBEDDING_BATCH_NUM", def: "64", help: "texts of one embedding call"},
+	{name: "EMBEDDING_BATCH_NUM", def: "256", help: "texts of one embedding call, of 256 KiB together"},
 	{name: "RERANK_BINDING", def: "null", help: "null (the order of the search), cohere, jina, openai (/v1/rerank of vLLM, llama.cpp and others), tei (/rerank) or llm (the chat model judges)"},
 	{name: "RERANK_BINDING_HOST", help: "URL of the rerank server, with or without the path; cohere: https://api.cohere.com, jina: https://api.jina.ai"},
 	{name: "RERANK_MODEL", help: "rerank model"},

@@ -24,7 +24,7 @@ type Options struct {
 	EmbedModel    string        // needed by Embedder
 	ContextTokens int           // 32768: num_ctx of every chat
 	EmbedTokens   int           // 8192: num_ctx of every embedding; the server lowers it to what the model can
-	EmbedBatch    int           // 64 texts a request
+	EmbedBatch    int           // engine.DefaultEmbedBatch texts a request
 	Dimensions    int           // 0: the embedding model's own; otherwise asked for with each text
 	KeepAlive     string        // how long a model stays loaded, as "10m"; "" leaves it to the server
 	Remote        engine.RemoteOptions
