@@ -191,7 +191,7 @@ func TestQuery_RerankHoldsNothing(t *testing.T) {
 			var err error
 			d, err = v.KB(name).QueryData(ctx, engine.Query{Query: "Who wrote to Hopper?", EnableRerank: ptr(false)})
 			return err == nil
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 		require.Equal(t, "new", d.Data.Chunks[0].DocID)
 	}
 	gate.Open()

@@ -195,6 +195,7 @@ func TestChunkDocument_NotVerbatim(t *testing.T) {
 }
 
 func TestChunkDocument_Bounds(t *testing.T) {
+	OneGoroutine(t)
 	t.Run("a megabyte without a space", func(t *testing.T) {
 		s := strings.Repeat("0123456789abcdef", 1<<16)
 		chunks, err := chunkDocument(plainText(s), 1200, 100, 200_000)

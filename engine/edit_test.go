@@ -482,7 +482,7 @@ func TestEdit_RandomSequences(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o.ChunkTokens, o.ChunkOverlap = 60, 1
 			v := enginetest.New(t, o)
-			for seed := range uint64(6) {
+			for seed := range uint64(engine.Rounds(6)) {
 				r := rand.New(rand.NewPCG(seed, 11))
 				known, merges := map[string]string{}, []string{}
 				base := fmt.Sprint("k", seed)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"testing"
 	"time"
 
 	"alcove/tenancy"
@@ -11,6 +12,24 @@ import (
 
 // What the tests outside of the package look at; they are outside because
 // enginetest imports engine.
+
+// Rounds is n, or a tenth of it under the race detector: what a test finds by its number
+// of rounds is found without.
+func Rounds(n int) int {
+	if Raced {
+		return max(1, n/10)
+	}
+	return n
+}
+
+// OneGoroutine leaves a long test out under the race detector, which has nothing to see
+// in it.
+func OneGoroutine(t testing.TB) {
+	t.Helper()
+	if Raced {
+		t.Skip("is of one goroutine")
+	}
+}
 
 // StoredChat is storedChat.
 var StoredChat = storedChat

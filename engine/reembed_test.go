@@ -146,7 +146,7 @@ func TestReembed_AtEveryStep(t *testing.T) {
 		name         string
 		kill, disk   bool
 		model, dense bool // profiles; vectors of another length
-		seeds        uint64
+		seeds        int
 	}{
 		{"warm", false, false, false, false, 6},
 		{"warm with profiles", false, false, true, true, 3},
@@ -155,9 +155,9 @@ func TestReembed_AtEveryStep(t *testing.T) {
 		{"killed on disk", true, true, true, true, 1},
 		{"from a pure one", false, false, true, true, 2},
 	} {
-		for seed := range c.seeds {
+		for seed := range engine.Rounds(c.seeds) {
 			t.Run(fmt.Sprintf("%s %d", c.name, seed), func(t *testing.T) {
-				r := rand.New(rand.NewPCG(seed, 7))
+				r := rand.New(rand.NewPCG(uint64(seed), 7))
 				dir := ""
 				if c.disk {
 					dir = t.TempDir()
@@ -895,7 +895,7 @@ func TestReembed_Parks(t *testing.T) {
 	require.Eventually(t, func() bool {
 		q := v.QueueStats()
 		return q.Waiting == 1 && q.Running == 1
-	}, 10*time.Second, time.Millisecond, "the document is parked, the profile job is over, the change is at the gate")
+	}, time.Minute, time.Millisecond, "the document is parked, the profile job is over, the change is at the gate")
 	require.Equal(t, 1, now.Calls())
 	jobs, err := v.KB("k").Jobs(ctx)
 	require.NoError(t, err)

@@ -225,7 +225,7 @@ func TestReplay_AnyHistory(t *testing.T) {
 		v.Wait()
 		require.Equal(t, want, v.Dump("halves"))
 	})
-	for seed := range uint64(3) {
+	for seed := range uint64(engine.Rounds(3)) {
 		t.Run(fmt.Sprintf("in any order %d", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 5))
 			ids := slices.Clone(a.ids)
@@ -351,7 +351,7 @@ func TestUpdate_OneParagraphOfAHundred(t *testing.T) {
 // Eight workers on the same hundred names lose nothing: the graph is that of one
 // worker and of a plain count.
 func TestWork_ManyWorkersSameNames(t *testing.T) {
-	docs, chunks := 1000, 10
+	docs, chunks := engine.Rounds(1000), 10
 	if testing.Short() {
 		docs = 50
 	}

@@ -125,6 +125,7 @@ var plain = strings.NewReplacer("—", "-", "–", "-", "’", "'", "‘", "'", 
 // The recorded LightRAG run over the EU AI Act: a strict reader refuses 5 record
 // lines of it, and the graph's names come out of ours.
 func TestReadExtraction_EUAIAct(t *testing.T) {
+	OneGoroutine(t)
 	type row struct{ Kind, Response string }
 	entities, relations := map[string]bool{}, map[string]bool{}
 	dropped, replies := 0, 0
@@ -205,6 +206,7 @@ func TestReadExtraction_ChristmasCarol(t *testing.T) {
 
 // Answers that break the format: nothing fails, and what is a record is kept.
 func TestReadExtraction_Malformed(t *testing.T) {
+	OneGoroutine(t)
 	type row struct{ Source, Response string }
 	kept, dropped, empty := 0, 0, 0
 	rows := evaldata.Rows[row](t, "llm-replay/malformed/responses.jsonl")

@@ -126,7 +126,7 @@ func TestResident_IncrementalIsFresh(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			known := map[string]bool{}
 			observe(t, v, "k") // in memory from the start: an empty base
-			for round := range 8 {
+			for round := range engine.Rounds(8) {
 				for range 12 {
 					id := fmt.Sprint("doc-", r.IntN(10))
 					kb := v.KB("k")

@@ -69,6 +69,7 @@ func evalRank(passages []evalPassage, questions []evalQuestion, rank func(questi
 // The floors are below what was measured when they were set (see the log of -v),
 // by a question or two: the sets are small.
 func TestRecall_FindsAllGoldPassages(t *testing.T) {
+	OneGoroutine(t)
 	wiki := evaldata.Rows[evalPassage](t, "qa/2wiki/corpus6119.jsonl")
 	wikiQ := evaldata.Rows[evalQuestion](t, "qa/2wiki/questions.jsonl")
 	musique := evaldata.Rows[evalPassage](t, "qa/musique100/corpus.jsonl")
@@ -116,6 +117,7 @@ func TestRecall_FindsAllGoldPassages(t *testing.T) {
 
 // Chunks hold many passages: what a chunk is about is found as well as by itself.
 func TestRecall_LongChunks(t *testing.T) {
+	OneGoroutine(t)
 	const perChunk, seed = 8, 2
 	passages := evaldata.Rows[evalPassage](t, "qa/2wiki/corpus6119.jsonl")
 	questions := evaldata.Rows[evalQuestion](t, "qa/2wiki/questions.jsonl")
@@ -190,6 +192,7 @@ func TestRecall_Book(t *testing.T) {
 // Every passage of a law holds its few names: names must not lead away from words.
 // With 15 questions one decides .07.
 func TestRecall_OneSubject(t *testing.T) {
+	OneGoroutine(t)
 	type article struct {
 		ID          string `json:"article_id"`
 		Granularity string

@@ -24,7 +24,7 @@ type model struct {
 // gives, and a base without a fault.
 func TestRandomSequences(t *testing.T) {
 	v := enginetest.New(t, small(engine.Options{Workers: 2}))
-	for seed := range uint64(50) {
+	for seed := range uint64(engine.Rounds(50)) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		name := fmt.Sprintf("seq-%d", seed)
 		m := model{map[string]string{}, map[string]string{}, map[string]bool{}}

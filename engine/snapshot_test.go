@@ -198,7 +198,7 @@ func TestSnapshot_DamageIsFound(t *testing.T) {
 		require.NoError(t, engine.SetSnapshotBlocks(manage(t, v), good...))
 	}
 	tries := 60
-	if testing.Short() {
+	if testing.Short() || engine.Raced {
 		tries = 8
 	}
 	for i, b := range good {

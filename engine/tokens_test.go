@@ -41,6 +41,7 @@ func FuzzCountTokens(f *testing.F) {
 
 // A run without any boundary takes time linear in its length and keeps its size.
 func TestTokens_LongRuns(t *testing.T) {
+	OneGoroutine(t)
 	for name, unit := range map[string]string{"letters": "qx", "one letter": "a", "spaces": " ", "marks": "!", "Chinese": "中文字", "newlines": "\n", "digits": "1"} {
 		t.Run(name, func(t *testing.T) {
 			s := strings.Repeat(unit, (1<<16)/len(unit))

@@ -34,6 +34,7 @@ func TestSentences(t *testing.T) {
 
 // A long run of one mark takes linear time; a test that does not end says so.
 func TestScan_IsLinear(t *testing.T) {
+	OneGoroutine(t)
 	for _, s := range []string{".", "\"", "\"A\" B ", "A of ", "\n", "a. ", ". ", "’", "U.", "(", "-a"} {
 		text := strings.Repeat(s, 1<<18/len(s))
 		Sentences(text)

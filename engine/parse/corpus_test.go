@@ -121,8 +121,8 @@ type outcome struct {
 // Every document of the corpus does what its manifest expects, in a process of its
 // own with the limits of a server; the words of the references are found.
 func TestCorpus(t *testing.T) {
-	if testing.Short() {
-		t.Skip("reads 132 files")
+	if testing.Short() || raced {
+		t.Skip("reads 132 files, one after the other, each in its process")
 	}
 	root, all := samples(t)
 	p := apart(t, Limits{})

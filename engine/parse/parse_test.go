@@ -24,6 +24,15 @@ func read(t *testing.T, name, file string) *engine.Parsed {
 	return p
 }
 
+// oneGoroutine leaves a long test out under the race detector, which has nothing to see
+// in it.
+func oneGoroutine(t *testing.T) {
+	t.Helper()
+	if raced {
+		t.Skip("is of one goroutine")
+	}
+}
+
 // check holds what is true of every parsed file.
 func check(t *testing.T, file string, p *engine.Parsed) {
 	t.Helper()
@@ -145,6 +154,7 @@ func TestParse_Text(t *testing.T) {
 }
 
 func TestParse_JSON(t *testing.T) {
+	oneGoroutine(t)
 	file := `{"name": "Ada", "year":1815, "alive":false, "none":null, "empty":" ",
  "tags":["poet's daughter", 7, {"deep":["x"]}], "name":"twice", "a b":{"c\n":"line\nbreak \u00e9"}}`
 	p := read(t, "x.json", file)
@@ -188,6 +198,7 @@ func TestParse_JSON(t *testing.T) {
 
 // Files made to be slow are parsed in time linear in their size, without depth.
 func TestParse_MarkdownBounds(t *testing.T) {
+	oneGoroutine(t)
 	var many strings.Builder
 	for i := range 10_000 {
 		fmt.Fprintf(&many, "## Section %d\n\ntext\n", i)
