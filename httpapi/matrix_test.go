@@ -190,6 +190,9 @@ var knockings = []struct{ query, kind, body string }{
 // is the contract's, for each of them; and to who may not know, what is there and what is
 // not answers the same, byte for byte and header for header, whatever the request was like.
 func TestMatrix(t *testing.T) {
+	if raced {
+		t.Skip("asks one question after the other")
+	}
 	w := newWorld(t)
 	for _, a := range askers() {
 		for _, kind := range kinds {

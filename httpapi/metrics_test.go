@@ -122,7 +122,7 @@ func TestMetrics_LoadNothing(t *testing.T) {
 		h.scrape()
 	}
 	require.Equal(t, "0", h.scrape()["lightrag_rag_instance_cache_size"])
-	require.LessOrEqual(t, h.Store.Stats().Closures, before+1, "what the clerk still had to write down")
+	require.Less(t, h.Store.Stats().Closures, before+10, "what was still to be written down, and what each five seconds of a slow machine bring")
 }
 
 // On the main listener /metrics is there only when there is a token, and for that alone.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -309,57 +310,86 @@ func TestServe_CutsWhatDoesNotEnd(t *testing.T) {
 	require.ErrorIs(t, <-cut, context.Canceled)
 }
 
+// pipes is a listener whose connections wait for nothing but time, so that a test of
+// pauses is the same on a slow machine.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	close func()
+}
+
+func newPipes() *pipes {
+	p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	p.close = sync.OnceFunc(func() { close(p.done) })
+	return p
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { p.close(); return nil }
+func (p *pipes) Addr() net.Addr { return &net.IPAddr{} }
+
 // Who left in the middle of an upload does not hold up the end; a body that is whole,
 // and one whose bytes keep coming, are not touched by it.
 func TestServe_DrainsStuckBodies(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	reading, whole, let := make(chan struct{}, 3), make(chan struct{}), make(chan struct{})
-	s, _ := wire(t, Options{DrainGrace: 200 * time.Millisecond})
-	read := func(then func(*http.Request)) func(http.ResponseWriter, *http.Request) error {
-		return func(w http.ResponseWriter, r *http.Request) error {
-			reading <- struct{}{}
-			b, err := s.readBody(r, 100)
-			if err != nil {
-				return err
+	synctest.Test(t, func(t *testing.T) {
+		reading, whole, let := make(chan struct{}, 3), make(chan struct{}), make(chan struct{})
+		s, _ := wire(t, Options{})
+		read := func(then func(*http.Request)) func(http.ResponseWriter, *http.Request) error {
+			return func(w http.ResponseWriter, r *http.Request) error {
+				reading <- struct{}{}
+				b, err := s.readBody(r, 100)
+				if err != nil {
+					return err
+				}
+				then(r)
+				return errors.Join(r.Context().Err(), bare(w, len(b)))
 			}
-			then(r)
-			return errors.Join(r.Context().Err(), bare(w, len(b)))
 		}
-	}
-	s.router = s.mount([]route{
-		handler(post, "/read", read(func(*http.Request) {})),
-		handler(post, "/work", read(func(*http.Request) { close(whole); <-let })),
+		s.router = s.mount([]route{
+			handler(post, "/read", read(func(*http.Request) {})),
+			handler(post, "/work", read(func(*http.Request) { close(whole); <-let })),
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		ln, ended := newPipes(), make(chan error, 1)
+		go func() { ended <- s.Serve(ctx, ln) }()
+		begin := func(path, body string) net.Conn {
+			c, theirs := net.Pipe()
+			t.Cleanup(func() { _ = c.Close() })
+			ln.conns <- theirs
+			_, err := io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"+body)
+			require.NoError(t, err)
+			<-reading
+			return c
+		}
+		status := func(c net.Conn) int {
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			require.NoError(t, err)
+			return resp.StatusCode
+		}
+		stuck, steady, working := begin("/read", "12345"), begin("/read", "1"), begin("/work", "1234567890")
+		<-whole
+		start := time.Now()
+		stop()
+		for range 9 { // longer in all than DrainGrace
+			time.Sleep(time.Second)
+			_, err := io.WriteString(steady, "x")
+			require.NoError(t, err)
+		}
+		require.Equal(t, 200, status(steady))
+		require.Equal(t, 408, status(stuck))
+		close(let)
+		require.Equal(t, 200, status(working))
+		require.NoError(t, <-ended)
+		require.Less(t, time.Since(start), 10*time.Second, "of 30 that a body may pause")
 	})
-	addr, stop, ended := listen(t, s)
-	begin := func(path, body string) net.Conn {
-		c, err := net.Dial("tcp", addr)
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = c.Close() })
-		_, err = io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"+body)
-		require.NoError(t, err)
-		<-reading
-		return c
-	}
-	status := func(c net.Conn) int {
-		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-		require.NoError(t, err)
-		return resp.StatusCode
-	}
-	stuck, steady, working := begin("/read", "12345"), begin("/read", "1"), begin("/work", "1234567890")
-	<-whole
-	start := time.Now()
-	stop()
-	for range 9 { // longer in all than DrainGrace
-		time.Sleep(40 * time.Millisecond)
-		_, err := io.WriteString(steady, "x")
-		require.NoError(t, err)
-	}
-	require.Equal(t, 200, status(steady))
-	require.Equal(t, 408, status(stuck))
-	close(let)
-	require.Equal(t, 200, status(working))
-	require.NoError(t, <-ended)
-	require.Less(t, time.Since(start), 10*time.Second, "of 30 that a body may pause")
 }
 
 // talk sends raw bytes and reads one answer.

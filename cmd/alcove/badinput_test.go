@@ -118,7 +118,7 @@ func TestServe_OddFiles(t *testing.T) {
 		status, out := upload(name, content)
 		require.Equal(t, 202, status, "%s: %v", name, out)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for done := 0.0; done < float64(len(odd)); time.Sleep(20 * time.Millisecond) {
 		require.NoError(t, ctx.Err(), "these take about two seconds")

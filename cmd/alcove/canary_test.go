@@ -183,7 +183,7 @@ func TestSecrets_AreNowhere(t *testing.T) {
 	var last string
 	waitFor := func(f func() bool) {
 		t.Helper()
-		for range 1000 {
+		for range 6000 { // two minutes
 			if f() {
 				return
 			}
