@@ -29,9 +29,9 @@ func TestLimiter_NoWindowIsOverItsLimit(t *testing.T) {
 		length time.Duration
 	}{
 		{1, time.Minute, rounds(1000), 2 * time.Hour},
-		{10, time.Minute, rounds(200), 3 * time.Hour},
-		{50, time.Hour, rounds(200), 12 * time.Hour},
-		{100, time.Minute, rounds(20), 3 * time.Hour},
+		{10, time.Minute, rounds(1000), 3 * time.Hour},
+		{50, time.Hour, rounds(1000), 12 * time.Hour},
+		{100, time.Minute, rounds(100), 3 * time.Hour},
 		{5000, time.Minute, rounds(10), 20 * time.Minute}, // kept in grains
 	} {
 		t.Run(fmt.Sprintf("%d in %v", c.limit, c.span), func(t *testing.T) {
