@@ -383,10 +383,7 @@ func (e *remoteEmbedder) Embed(ctx context.Context, texts []string) ([][]float32
 	dim := e.o.Dimensions
 	for len(texts) > 0 {
 		n := e.batch(texts)
-		v, err := e.request(ctx, texts[:n])
-		if n > 1 && (errors.Is(err, ErrModelRefused) || errors.Is(err, ErrPromptTooLong)) {
-			v, err = e.halves(ctx, texts[:n], err)
-		}
+		v, err := e.send(ctx, texts[:n])
 		if err == nil {
 			err = checkVectors(e.r.name, v, n, dim)
 		}
@@ -411,26 +408,30 @@ func (e *remoteEmbedder) batch(texts []string) int {
 	return n
 }
 
-// halves asks for what was refused in two requests. When both are taken it was too
-// much for one, and no more is asked for at once from then on.
-func (e *remoteEmbedder) halves(ctx context.Context, texts []string, refused error) ([][]float32, error) {
-	n := len(texts) / 2
-	left, err := e.request(ctx, texts[:n])
-	if err != nil {
-		return nil, refused
-	}
-	right, err := e.request(ctx, texts[n:])
-	if err != nil {
-		return nil, refused
-	}
-	e.most.Store(int64(len(texts) - n))
-	return append(left, right...), nil
-}
-
-func (e *remoteEmbedder) request(ctx context.Context, texts []string) ([][]float32, error) {
+// send makes one request, and where the server refuses it two of its halves, as often as
+// need be: some servers take 32 texts, some 10. What it takes in halves alone was too much
+// at once, and no more than these is sent from then on. A text that it refuses by itself
+// is the error, at most twice as many requests as texts later.
+func (e *remoteEmbedder) send(ctx context.Context, texts []string) ([][]float32, error) {
 	v, tokens, err := e.o.Request(ctx, texts)
 	if err == nil {
 		spend(ctx, tokens)
+		return v, nil
 	}
-	return v, err
+	n := len(texts) / 2
+	if n == 0 || !errors.Is(err, ErrModelRefused) && !errors.Is(err, ErrPromptTooLong) {
+		return nil, err
+	}
+	left, err := e.send(ctx, texts[:n])
+	if err != nil {
+		return nil, err
+	}
+	right, err := e.send(ctx, texts[n:])
+	if err != nil {
+		return nil, err
+	}
+	for most := e.most.Load(); most > int64(len(texts)-n) && !e.most.CompareAndSwap(most, int64(len(texts)-n)); {
+		most = e.most.Load()
+	}
+	return append(left, right...), nil
 }

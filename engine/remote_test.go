@@ -34,8 +34,8 @@ func TestRetryAfter(t *testing.T) {
 }
 
 // A request has so many texts, and so many bytes, at the most. Where the server takes
-// fewer it is asked for halves once, and for no more than these from then on; a text
-// that it does not take at all is the caller's fault and changes nothing.
+// fewer it is asked for halves until it takes them, and for no more than these from then on; a
+// text that it does not take at all is the caller's fault and changes nothing.
 func TestRemote_Batches(t *testing.T) {
 	r, err := NewRemote("x", "http://h", RemoteOptions{})
 	require.NoError(t, err)
@@ -73,12 +73,14 @@ func TestRemote_Batches(t *testing.T) {
 		{words, 8, []int{8, 8, 4}, nil},
 		{[]string{long, long, long, "a", long}, 8, []int{2, 3}, nil},
 		{[]string{long + long + long + long, "a"}, 8, []int{1, 1}, nil},
-		{[]string{"a", "b", "bad"}, 8, []int{3, 1, 2}, ErrModelRefused},
+		{[]string{"a", "b", "bad"}, 8, []int{3, 1, 2, 1, 1}, ErrModelRefused},
 		{[]string{"bad", "a", "b"}, 8, []int{3, 1}, ErrModelRefused},
 		{words[:8], 8, []int{8}, nil},
 		{words, 5, []int{8, 4, 4, 4, 4, 4}, nil},
 		{words, 5, []int{4, 4, 4, 4, 4}, nil},
-		{words[:4], 1, []int{4, 2}, ErrModelRefused},
+		{words[:5], 1, []int{4, 2, 1, 1, 2, 1, 1, 1}, nil},
+		{words[:3], 1, []int{1, 1, 1}, nil},
+		{words[:3], 0, []int{1}, ErrModelRefused},
 	} {
 		most = c.most
 		got, err := embed(c.texts...)
