@@ -26,8 +26,10 @@ import (
 type RemoteOptions struct {
 	// Idle ends a call when the server has sent nothing for so long: before the
 	// first byte (a model may have to be loaded and a prompt read) and between
-	// two. There is no limit on a whole reply. 5 minutes.
+	// two. There is no limit on the time of a whole reply. 5 minutes.
 	Idle time.Duration
+	// MaxAnswer is how many bytes an answer may have; one that goes on is cut off. 256 MiB.
+	MaxAnswer int64
 	// Attempts bounds how often a call is sent when the server is busy (429,
 	// 503) or refuses the connection. Other faults are not tried again: the
 	// server may have begun. 3.
@@ -44,6 +46,9 @@ type RemoteOptions struct {
 func (o RemoteOptions) withDefaults() RemoteOptions {
 	if o.Idle == 0 {
 		o.Idle = 5 * time.Minute
+	}
+	if o.MaxAnswer == 0 {
+		o.MaxAnswer = 256 << 20
 	}
 	if o.Attempts == 0 {
 		o.Attempts = 3
@@ -129,7 +134,10 @@ func (r *Remote) Client() *http.Client {
 	}
 }
 
-var errIdle = errors.New("the server sent nothing in time")
+var (
+	errIdle = errors.New("the server sent nothing in time")
+	errLong = errors.New("the answer is longer than any can be")
+)
 
 // Secret is tenancy.Secret, for the keys of model servers.
 type Secret = tenancy.Secret
@@ -188,7 +196,7 @@ func retryAfter(s string) (time.Duration, bool) {
 	return time.Duration(n) * time.Second, true
 }
 
-// once sends a request and watches that its answer keeps coming.
+// once sends a request and watches that its answer keeps coming, and ends.
 func (r *Remote) once(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	idle := time.AfterFunc(r.o.Idle, func() { cancel(errIdle) })
@@ -201,17 +209,18 @@ func (r *Remote) once(req *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
-	resp.Body = &watchedBody{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, idle: idle, after: r.o.Idle}
+	resp.Body = &watchedBody{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, idle: idle, after: r.o.Idle, left: r.o.MaxAnswer}
 	return resp, nil
 }
 
-// watchedBody cancels its request when nothing was read for too long.
+// watchedBody cancels its request when nothing was read for too long, or too much.
 type watchedBody struct {
 	io.ReadCloser
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	idle   *time.Timer
 	after  time.Duration
+	left   int64 // bytes that may be read
 	once   sync.Once
 }
 
@@ -221,6 +230,10 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	b.idle.Stop() // what the reader does in between is not the server's time
 	if err != nil && err != io.EOF && errors.Is(context.Cause(b.ctx), errIdle) {
 		err = errIdle
+	}
+	if b.left -= int64(n); b.left < 0 {
+		b.cancel(errLong)
+		return n, errLong
 	}
 	return n, err
 }

@@ -2,7 +2,10 @@ package engine
 
 import (
 	"context"
+	"io"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +34,27 @@ func TestRetryAfter(t *testing.T) {
 		_, ok := retryAfter(s)
 		require.False(t, ok, s)
 	}
+}
+
+// An answer that does not end is cut off.
+func TestRemote_MaxAnswer(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, err := w.Write(make([]byte, 1000)); err == nil && r.URL.Path == "/endless"; {
+			_, err = w.Write(make([]byte, 1000))
+		}
+	}))
+	defer srv.Close()
+	r, err := NewRemote("x", srv.URL, RemoteOptions{MaxAnswer: 1000})
+	require.NoError(t, err)
+	for path, want := range map[string]error{"/": nil, "/endless": errLong} {
+		resp, err := r.Client().Get(srv.URL + path)
+		require.NoError(t, err)
+		b, err := io.ReadAll(resp.Body)
+		require.ErrorIs(t, err, want)
+		require.LessOrEqual(t, len(b), 64<<10)
+		require.NoError(t, resp.Body.Close())
+	}
+	require.ErrorIs(t, r.Error(context.Background(), errLong), ErrModelDown)
 }
 
 // A request has so many texts, and so many bytes, at the most. Where the server takes
