@@ -51,8 +51,9 @@ bench: build ## the workloads behind the README's figures (DATA=folder of questi
 e2e: build ## ADR 007's walk-through against the real binary
 	./scripts/walkthrough.sh ./$(BIN)
 
-cross: ## all six targets
-	@for t in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do \
+TARGETS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+cross: ## all six targets, or TARGETS
+	@for t in $(TARGETS); do \
 	  echo "build $$t"; GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o /dev/null ./cmd/alcove || exit 1; done
 
 licences: ## cmd/alcove/licences.txt, from what is linked
