@@ -78,16 +78,22 @@ func (c *change) byHand(seen looked) (*byHand, error) {
 	return readHand(c.tx)
 }
 
-// unchanged is ErrChanged unless what people wrote of a thing has one of some tags.
-func (c *change) unchanged(seen looked, tags []string, of func(*byHand) *editRecord) error {
-	if len(tags) == 0 {
-		return nil
-	}
-	h, err := c.byHand(seen)
+// unchanged is ErrNotFound when a thing was deleted since it was seen, and ErrChanged
+// unless what people wrote of it has one of some tags; none are any.
+func (c *change) unchanged(seen looked, tags []string, of handOf) error {
+	now, err := c.byHand(seen)
 	if err != nil {
 		return err
 	}
-	return unchanged(handTag(of(h)), tags)
+	_, was := of(seen.hand)
+	e, deleted := of(now)
+	switch {
+	case deleted && !was:
+		return fmt.Errorf("%w: it was deleted by another act just now", ErrNotFound)
+	case len(tags) == 0:
+		return nil
+	}
+	return unchanged(handTag(e), tags)
 }
 
 // CreateEntity makes an entity that no document needs to name, with type and
@@ -348,16 +354,26 @@ func (k *KB) edit(ctx context.Context, action string, f func(*change) (*editReco
 	})
 }
 
-// entityByHand and relationByHand find what people wrote of a name or of two.
-func entityByHand(name string) func(*byHand) *editRecord {
-	return func(h *byHand) *editRecord { return h.entity[h.rootOf(EntityID(name))] }
-}
+// handOf finds what people wrote of a thing, nil for nothing, and whether they deleted it.
+type handOf func(*byHand) (e *editRecord, deleted bool)
 
-func relationByHand(source, target string) func(*byHand) *editRecord {
-	return func(h *byHand) *editRecord {
-		return h.relation[pairOf(h.rootOf(EntityID(source)), h.rootOf(EntityID(target)))]
+func entityByHand(name string) handOf {
+	return func(h *byHand) (*editRecord, bool) {
+		root := h.rootOf(EntityID(name))
+		return h.entity[root], isDeleted(h.entities[root])
 	}
 }
+
+// relationByHand also calls a relation deleted that lost an end.
+func relationByHand(source, target string) handOf {
+	return func(h *byHand) (*editRecord, bool) {
+		a, b := h.rootOf(EntityID(source)), h.rootOf(EntityID(target))
+		p := pairOf(a, b)
+		return h.relation[p], isDeleted(h.pairs[p]) || isDeleted(h.entities[a]) || isDeleted(h.entities[b])
+	}
+}
+
+func isDeleted(e *editRecord) bool { return e != nil && e.Deleted }
 
 // entityEdit returns a new edit for what a name stands for, and the one that lies
 // in its place.
