@@ -136,7 +136,7 @@ func (r *Remote) Client() *http.Client {
 
 var (
 	errIdle = errors.New("the server sent nothing in time")
-	errLong = errors.New("the answer is longer than any can be")
+	errLong = errors.New("the server sent too much")
 )
 
 // Secret is tenancy.Secret, for the keys of model servers.
@@ -294,6 +294,8 @@ func (r *Remote) Error(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, errIdle):
 		text = fmt.Sprintf("nothing came for %v", r.o.Idle)
+	case errors.Is(err, errLong):
+		text = fmt.Sprintf("an answer of more than %d bytes", r.o.MaxAnswer)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF):
 		text = "the connection broke: " + text
 	case errors.As(err, &dns):
@@ -443,8 +445,8 @@ func (e *remoteEmbedder) send(ctx context.Context, texts []string) ([][]float32,
 	if err != nil {
 		return nil, err
 	}
-	for most := e.most.Load(); most > int64(len(texts)-n) && !e.most.CompareAndSwap(most, int64(len(texts)-n)); {
-		most = e.most.Load()
+	if taken := int64(len(texts) - n); taken < e.most.Load() { // who is overtaken here asks once more
+		e.most.Store(taken)
 	}
 	return append(left, right...), nil
 }

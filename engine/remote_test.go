@@ -54,7 +54,9 @@ func TestRemote_MaxAnswer(t *testing.T) {
 		require.LessOrEqual(t, len(b), 64<<10)
 		require.NoError(t, resp.Body.Close())
 	}
-	require.ErrorIs(t, r.Error(context.Background(), errLong), ErrModelDown)
+	err = r.Error(context.Background(), errLong)
+	require.ErrorIs(t, err, ErrModelDown)
+	require.ErrorContains(t, err, "more than 1000 bytes")
 }
 
 // A request has so many texts, and so many bytes, at the most. Where the server takes

@@ -27,8 +27,8 @@ const (
 )
 
 // building is how many graphs of the process grow at a time: searches have the
-// other processors.
-var building = make(chan struct{}, max(1, min(runtime.GOMAXPROCS(0), runtime.NumCPU())/2))
+// other processors. The program gives Go more threads than these only later, in main.
+var building = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 
 // tender is the part of Vectors that does the upkeep. All fields belong to
 // Vectors.mu, but own is the goroutine's while it is running.

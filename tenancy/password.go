@@ -54,6 +54,7 @@ func newHasher(cost hashCost) *hasher {
 	if cost == (hashCost{}) {
 		cost = defaultHashCost
 	}
+	// A half of the processors, of which there may be fewer than threads.
 	h := &hasher{cost: cost, slots: make(chan struct{}, max(1, min(runtime.GOMAXPROCS(0), runtime.NumCPU())/2))}
 	// A hash of nothing anybody can type: its salt and sum are random.
 	h.none = encodeHash(cost, randomBytes(saltBytes), randomBytes(hashBytes))

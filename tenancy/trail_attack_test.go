@@ -181,9 +181,9 @@ func markBefore(marks []audit.Mark, at int) (size uint64) {
 	return size
 }
 
-// Nine attacks, each at 100 random places (fewer under the race detector), each crude (the record alone is touched) and
-// as good as it can be made without the keys: all are found, and the first bad record
-// is named. Where the attacker's records are good ones, from an older store, what is
+// Nine attacks, each at 100 random places (fewer under the race detector), each crude (the
+// record alone is touched) and as good as it can be made without the keys: all are found,
+// and the first bad record is named. Where the attacker's records are good ones, from an older store, what is
 // named is the stretch between the checkpoints that they lie in.
 func TestAudit_AttacksAreFound(t *testing.T) {
 	s, outside, images := auditedHouse(t)

@@ -141,9 +141,9 @@ func openBadger(o Options) (b *badger.DB, err error) {
 		WithNumCompactors(2).
 		// A compaction writes the level below again, so it waits for ten tables, and that
 		// level takes as much as they do: RocksDB's rule for the least rewriting (Tuning
-		// Guide, on level-style compaction). With Badger's five and 10 MiB, what comes into
-		// a store of some 100 MB is written four to seven times instead of twice, and
-		// commits wait for the disk meanwhile.
+		// Guide, on level-style compaction). With five tables and 64 MiB compactions wrote
+		// six bytes for each that came into a store of some 200 MB, with these one
+		// (ARCHITECTURE.md, Memory), and commits wait for the disk meanwhile.
 		WithNumLevelZeroTables(levelZeroTables).
 		WithNumLevelZeroTablesStall(2 * levelZeroTables).
 		WithBaseLevelSize(levelZeroTables * o.MemTableBytes).
